@@ -1,0 +1,49 @@
+# Everything runs in .venv, made on first use; each target is quick the second time.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev sweep models test check format ui clean
+
+help:           ## list the targets
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: [^#]*## */\t/' | expand -t 12
+
+setup: $(VENV)/.setup           ## create .venv with the program in it
+setup-dev: $(VENV)/.setup-dev   ## the same, with what tests and checks need
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.setup: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.setup-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(VENV)/.setup
+
+sweep: setup    ## four runs: two network sizes, two learning rates
+	$(BIN)/python -m mnist_exp -m model.units=4,10 optimizer.lr=0.001,0.01
+
+models: setup   ## the six models of the tutorial, all epochs
+	$(BIN)/python -m mnist_exp -m experiment=model_1,model_2,model_3,model_4,model_5,model_6
+
+ui: setup       ## open the MLflow UI on the store
+	$(BIN)/mnist-exp ui
+
+test: setup-dev ## run the tests (PYTEST_ARGS=... to choose some)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: setup-dev ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup-dev ## let ruff put the code in order
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:          ## remove .venv and caches, never runs
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache dist build
