@@ -1,0 +1,1 @@
+"""Runs read back from the store, and what they say together."""

@@ -1,0 +1,271 @@
+"""The Hydra application: the only room that knows Hydra. It composes, checks, and hands on plain configs.
+
+Nothing starts before everything was checked: one config for a single run, every job's for a sweep. Both happen in
+:class:`BeforeStart`, which Hydra calls before it creates a folder or launches a job.
+"""
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+import yaml
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mnist_exp import project, terminal
+from mnist_exp.config import RunConfig, check, suggestion
+from mnist_exp.errors import ConfigError, MnistExpError, RunFailed
+
+_INTERRUPTED = 130  # what a shell gives a command that Ctrl-C ended
+
+
+def main() -> int:
+    """Run the application on ``sys.argv``; the exit code: 0 all done, 1 a run failed, 2 nothing started."""
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise, so that the line a user sees and the exit code are ours
+    register()
+    code = 0
+    try:
+        _app()
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    except RunFailed:
+        code = RunFailed.exit_code  # told when it happened
+    except (MnistExpError, HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        if wants_traceback:
+            raise
+        wrong = explain(error)
+        terminal.error(str(wrong))
+        return wrong.exit_code
+    return _finish_sweep(code)
+
+
+def register() -> None:
+    """Tell Hydra of the project's folder and its experiments; needed once before anything is composed."""
+    OmegaConf.register_new_resolver("project_root", lambda: str(project.root()), replace=True)
+    store = ConfigStore.instance()
+    for name, file in project.experiment_files().items():
+        try:
+            store.store(group="experiment", name=name, node=OmegaConf.load(file), package="_global_")
+        except (yaml.YAMLError, OmegaConfBaseException, OSError) as error:
+            terminal.warning(f"{file} is left out, it cannot be read: {_first_line(error)}")
+
+
+@hydra.main(version_base="1.3", config_path=str(project.CONF), config_name="config")
+def _app(composed: DictConfig) -> float:
+    """One job: what Hydra calls for a single run, and for each job of a sweep, maybe in another process.
+
+    Returns the best validation accuracy, for sweepers that search.
+    """
+    config = to_run_config(composed)
+    from mnist_exp.training.startup import import_tensorflow
+
+    import_tensorflow()
+    from mnist_exp.data import datasets
+    from mnist_exp.run import run
+    from mnist_exp.sweeps.sweep import Sweep
+    from mnist_exp.tracking import store
+    from mnist_exp.tracking.mlflow import MlflowTracker
+
+    sweep = Sweep.current()
+    job = _job(config)
+    try:
+        dataset = datasets.load(config.data)
+        uri = sweep.uri if sweep else store.resolve(config.tracking.uri)
+        client = store.connect(uri)
+        tracker = MlflowTracker.open(
+            client,
+            uri,
+            store.experiment_id(client, uri, store.experiment_name(config.tracking, dataset.name)),
+            job.name,
+            parent=sweep.run_id if sweep else None,
+            system_metrics=_system_metrics(config),
+        )
+        with terminal.epochs(job, config.training.epochs) as on_epoch:
+            result = run(config, job, dataset, tracker, on_epoch)
+    except MnistExpError as error:
+        terminal.run_fails(job, str(error))
+        raise RunFailed(str(error)) from error
+    terminal.run_ends(job, result)
+    if sweep is None:
+        terminal.how_to_look()
+    return result.best.scores["val_accuracy"]
+
+
+class BeforeStart(Callback):
+    """Checks everything before anything starts, and opens the parent run of a sweep.
+
+    Hydra turns whatever a callback raises into a warning and goes on, so what must stop the program leaves as
+    SystemExit.
+    """
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Check a single run's config, and that its data can be had."""
+        with _stopping_on_error():
+            from mnist_exp.data import datasets
+
+            terminal.dataset(datasets.load(to_run_config(config).data))
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Check every job's config and data, then open the sweep."""
+        with _stopping_on_error():
+            from mnist_exp.data import datasets
+
+            overrides, jobs = _expand(config)
+            configs = [to_run_config(_compose_job(config, job)) for job in jobs] or [to_run_config(config)]
+            used = list(dict.fromkeys(datasets.load(each.data) for each in configs))
+            for dataset in used:
+                terminal.dataset(dataset)
+
+            from mnist_exp.sweeps import sweep
+            from mnist_exp.tracking import store
+
+            keys = [override.get_key_element() for override in overrides if override.is_sweep_override()]
+            experiment = store.experiment_name(configs[0].tracking, used[0].name)
+            sweep.begin(store.resolve(configs[0].tracking.uri), experiment, keys, jobs)
+            terminal.sweep_begins(keys, len(jobs))
+
+
+def to_run_config(composed: DictConfig) -> RunConfig:
+    """Leave Hydra's world: a composed config as a checked, plain one.
+
+    Raises:
+        ConfigError: it breaks a rule.
+    """
+    plain = {
+        str(key): OmegaConf.to_container(composed[key], resolve=True)
+        if OmegaConf.is_config(composed[key])
+        else composed[key]
+        for key in composed
+        if key != "hydra"
+    }
+    # Which experiment was chosen is known to Hydra alone; within a job its part of the config is kept apart.
+    own = composed.hydra if "hydra" in composed else HydraConfig.get()
+    return check({**plain, "experiment": own.runtime.choices.get("experiment")})
+
+
+def explain(error: Exception) -> MnistExpError:
+    """An error of Hydra's, OmegaConf's or the YAML reader's as our one line."""
+    if isinstance(error, MnistExpError):
+        return error
+    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
+        group, _, received = error.missing_cfg_file.partition("/")
+        return ConfigError.rule(group, f"must be one of {', '.join(sorted(error.options))}", received)
+    text = str(error)
+    if found := re.match(r"Could not (?:override|append to config).*?'([^']+)'", text):
+        key = found[1]
+        received = next((given for given in sys.argv[1:] if given.lstrip("+~").startswith(f"{key}=")), key)
+        return ConfigError(f"{key} is not a key.{suggestion(key, _defaults())} Received: {received!r}")
+    if found := re.match(r"Ambiguous value for argument '([^']+)'", text):
+        return ConfigError(f"{found[1]!r} holds several values: sweep over them with python -m mnist_exp -m {found[1]}")
+    if isinstance(error, OverrideParseException):
+        return ConfigError(f"{error.override!r} is no override of the form key=value: {_first_line(error)}")
+    if isinstance(error, yaml.YAMLError):
+        return ConfigError(f"a config file is no valid YAML: {' '.join(text.split())}")
+    cause = error.__cause__
+    return ConfigError(" ".join(text.split()) + (f": {_first_line(cause)}" if cause else ""))
+
+
+def _job(config: RunConfig) -> "Job":  # noqa: F821
+    from mnist_exp.run import Job
+    from mnist_exp.sweeps.sweep import Sweep
+
+    own = HydraConfig.get()
+    overrides = tuple(own.overrides.task)
+    sweep = Sweep.current()
+    if sweep is None:
+        return Job(" ".join(overrides) or "default", overrides, Path(own.runtime.output_dir))
+    varied = [override for override in overrides if override.partition("=")[0] in sweep.keys]
+    return Job(
+        name=" ".join(varied or overrides) or "default",
+        overrides=overrides,
+        output=Path(own.runtime.output_dir),
+        number=own.job.num + 1,
+        total=sweep.total,
+    )
+
+
+def _expand(config: DictConfig) -> tuple[list[Override], list[list[str]]]:
+    """The sweep's parsed overrides, and the overrides of each job as Hydra's basic sweeper will form them.
+
+    No jobs where another sweeper is in charge: it decides as it goes.
+    """
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    given = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    overrides = parser.parse_overrides([*given, *config.hydra.overrides.task])
+    if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+        return overrides, []
+    (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+    return overrides, jobs
+
+
+def _compose_job(master: DictConfig, overrides: list[str]) -> DictConfig:
+    return GlobalHydra.instance().config_loader().load_sweep_config(master, overrides)
+
+
+def _defaults() -> Mapping[str, Any]:
+    """The config that no override touches, to suggest keys from; empty where even that cannot be composed."""
+    try:
+        loader = GlobalHydra.instance().config_loader()
+        composed = loader.load_configuration("config", [], RunMode.RUN)
+        with_hydra = OmegaConf.to_container(composed)
+    except (HydraException, OmegaConfBaseException, AssertionError):
+        return {}
+    assert isinstance(with_hydra, dict)
+    return {str(key): value for key, value in with_hydra.items() if key != "hydra"}
+
+
+def _system_metrics(config: RunConfig) -> bool:
+    wanted = os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING")
+    return wanted.lower() in ("1", "true") if wanted else config.tracking.system_metrics
+
+
+def _finish_sweep(code: int) -> int:
+    """Close the parent run of the sweep, if there was one, and show its ranking."""
+    if "MNIST_EXP_SWEEP" not in os.environ:  # asked without the imports that a single run may not need
+        return code
+    from mnist_exp.sweeps.sweep import Sweep, finish
+
+    sweep = Sweep.current()
+    assert sweep is not None
+    try:
+        board = finish(sweep, interrupted=code == _INTERRUPTED)
+    except MnistExpError as error:
+        terminal.error(str(error))
+        return 1
+    terminal.leaderboard(board)
+    terminal.how_to_look()
+    return code
+
+
+@contextmanager
+def _stopping_on_error() -> Iterator[None]:
+    try:
+        yield
+    except (MnistExpError, HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        wrong = explain(error)
+        terminal.error(str(wrong))
+        raise SystemExit(wrong.exit_code) from error
+    except Exception as error:  # a mistake of ours: it must not become a warning
+        traceback.print_exc()
+        raise SystemExit(1) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,204 @@
+"""The pictures of a run: arrays in, a matplotlib Figure out. pyplot and its global state are never touched."""
+
+import io
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from mnist_exp.data.datasets import Dataset, Examples
+from mnist_exp.evaluation import DIGITS, Evaluation
+from mnist_exp.training.range_test import RangeTest
+
+TRAINING, VALIDATION, MARK = "#3b6fb6", "#e07b39", "#b3282d"
+
+_STYLE = {
+    "font.size": 11,
+    "axes.titlesize": 13,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    return buffer.getvalue()
+
+
+def loss(train: Sequence[float], validation: Sequence[float], run: str) -> Figure:
+    """Training and validation loss (cross-entropy, nats) of each epoch; the lowest validation loss is marked."""
+    return _learning_curve(train, validation, f"Loss · {run}", "cross-entropy (nats)", best=np.argmin)
+
+
+def accuracy(train: Sequence[float], validation: Sequence[float], run: str) -> Figure:
+    """Training and validation accuracy (0..1) of each epoch; the highest validation accuracy is marked."""
+    figure = _learning_curve(train, validation, f"Accuracy · {run}", "accuracy", best=np.argmax)
+    figure.axes[0].yaxis.set_major_formatter(PercentFormatter(1))
+    return figure
+
+
+def learning_rate(rates: Sequence[float], run: str) -> Figure:
+    """The rate each epoch ran with; a log axis where it spans more than a factor of ten."""
+    figure, axes = _figure(f"Learning rate · {run}")
+    axes.step(_epochs(rates), rates, where="mid", color=TRAINING)
+    if max(rates) > 10 * min(rates) > 0:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(0, 1.25 * max(rates))
+    axes.set(xlabel="epoch", ylabel="learning rate")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def range_test(test: RangeTest, run: str) -> Figure:
+    """Loss against learning rate on a log axis, with the suggested band shaded."""
+    figure, axes = _figure(f"Learning-rate range test · {run}")
+    low, high = test.band
+    axes.axvspan(low, high, color=VALIDATION, alpha=0.18, label=f"suggested: {low:.2g} to {high:.2g}")
+    axes.semilogx(test.rates, test.losses, color=TRAINING, label="training loss")
+    axes.plot(
+        test.lowest_rate, test.lowest_loss, "o", color=MARK, label=f"lowest loss: {test.lowest_loss:.3f} at {high:.2g}"
+    )
+    axes.set(xlabel="learning rate", ylabel="cross-entropy (nats)")
+    # A diverging end would flatten the part that matters.
+    axes.set_ylim(0, 1.1 * min(np.nanmax(test.losses), 3 * float(np.nanmedian(test.losses))))
+    axes.legend()
+    return figure
+
+
+def confusion_matrix(evaluation: Evaluation, run: str) -> Figure:
+    """Share of each true class in every cell, the count below it, and a colour bar."""
+    counts = evaluation.confusion
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    figure, axes = _figure(f"Confusion matrix · {run}\ntest accuracy {evaluation.accuracy:.2%}", size=(8, 7.2))
+    axes.grid(visible=False)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for true in DIGITS:
+        for predicted in DIGITS:
+            if counts[true, predicted]:
+                ink = "white" if shares[true, predicted] > 0.5 else "#222222"
+                style = {"ha": "center", "color": ink}
+                share = f"{shares[true, predicted]:.0%}" if shares[true, predicted] >= 0.005 else "<1%"
+                axes.text(predicted, true - 0.12, share, va="center", fontsize=10, **style)
+                axes.text(predicted, true + 0.26, f"{counts[true, predicted]:,}", va="center", fontsize=7, **style)
+    axes.set(xlabel="predicted digit", ylabel="true digit", xticks=DIGITS, yticks=DIGITS)
+    figure.colorbar(image, ax=axes, label="share of the true digit", format=PercentFormatter(1), shrink=0.85)
+    return figure
+
+
+def predictions(test: Examples, evaluation: Evaluation, run: str) -> Figure:
+    """The first test images with what the model took them for."""
+    return _gallery(test, evaluation, np.arange(min(24, len(test))), f"Predictions · {run}")
+
+
+def mistakes(test: Examples, evaluation: Evaluation, run: str) -> Figure:
+    """The test images that the model got wrong with the most confidence."""
+    wrong = np.flatnonzero(evaluation.predicted != test.labels)
+    worst = wrong[np.argsort(-evaluation.confidence[wrong], kind="stable")][:24]
+    title = f"Mistakes, the most confident first · {run}\n{len(wrong):,} of {len(test):,} test images"
+    return _gallery(test, evaluation, worst, title)
+
+
+def samples(dataset: Dataset) -> Figure:
+    """A row of training images for each digit."""
+    figure = Figure(figsize=(8, 7.6), layout="constrained")
+    figure.suptitle(f"Samples · {dataset.name}, one row a label", x=0.02, ha="left", fontsize=13)
+    grid = figure.subplots(10, 12)
+    for digit in DIGITS:
+        rows = np.flatnonzero(dataset.train.labels == digit)[:12]
+        for column, axes in enumerate(grid[digit]):
+            axes.set_axis_off()
+            if column < len(rows):
+                axes.imshow(dataset.train.images[rows[column]], cmap="gray_r", vmin=0, vmax=255)
+        grid[digit, 0].text(-0.45, 0.5, str(digit), transform=grid[digit, 0].transAxes, va="center", fontsize=13)
+    return figure
+
+
+def class_counts(dataset: Dataset) -> Figure:
+    """How many images of each digit there are, to train on and to test on."""
+    figure, axes = _figure(f"Samples per class · {dataset.name}", size=(8, 4.5))
+    for offset, (part, colour) in enumerate((("train", TRAINING), ("test", VALIDATION))):
+        counts = np.bincount(getattr(dataset, part).labels, minlength=10)
+        bars = axes.bar(np.arange(10) + 0.4 * offset - 0.2, counts, 0.4, color=colour, label=f"{part}: {counts.sum():,}")
+        axes.bar_label(bars, fmt="{:,.0f}", fontsize=7, padding=2)
+    axes.set(xlabel="label", ylabel="images", xticks=DIGITS)
+    axes.grid(visible=False, axis="x")
+    axes.legend(loc="lower right", framealpha=0.9, frameon=True)
+    return figure
+
+
+def pixels(dataset: Dataset) -> Figure:
+    """How pixel values are distributed, before and after division by 255; the count axis is logarithmic."""
+    counts = np.bincount(dataset.train.images.ravel(), minlength=256)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(9, 4), layout="constrained")
+        before, after = figure.subplots(1, 2, sharey=True)
+    mean = float((counts * np.arange(256)).sum() / counts.sum())
+    for axes, scale, title in ((before, 1.0, "Pixels before normalisation"), (after, 255.0, "after: divided by 255")):
+        axes.bar(np.arange(256) / scale, counts, width=1 / scale, color=TRAINING)
+        axes.axvline(mean / scale, color=MARK, lw=1, label=f"mean {mean / scale:.3g}")
+        axes.set(title=title, xlabel="pixel value")
+        axes.legend()
+    before.set(yscale="log", ylabel="pixels in the training images")
+    before.yaxis.set_major_formatter(EngFormatter(sep=""))
+    return figure
+
+
+def _figure(title: str, size: tuple[float, float] = (8, 5)) -> tuple[Figure, Axes]:
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots()
+        axes.set_title(_shorten(title))
+    return figure, axes
+
+
+def _learning_curve(
+    train: Sequence[float], validation: Sequence[float], title: str, label: str, best: np.ufunc
+) -> Figure:
+    figure, axes = _figure(title)
+    dots = {"marker": "o", "markersize": 3} if len(train) <= 30 else {}
+    axes.plot(_epochs(train), train, color=TRAINING, label="training", **dots)
+    axes.plot(_epochs(validation), validation, color=VALIDATION, label="validation", **dots)
+    at = int(best(validation))
+    axes.plot(at + 1, validation[at], "o", ms=9, mfc="none", color=MARK, label=f"best: {validation[at]:.4f}, epoch {at + 1}")
+    axes.set(xlabel="epoch", ylabel=label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend()
+    return figure
+
+
+def _gallery(test: Examples, evaluation: Evaluation, rows: NDArray[np.intp], title: str) -> Figure:
+    figure = Figure(figsize=(9, 6.6), layout="constrained")
+    figure.suptitle(_shorten(title), x=0.02, ha="left", fontsize=13)
+    for axes, row in zip(figure.subplots(4, 6).flat, [*rows, *[None] * (24 - len(rows))], strict=True):
+        axes.set_axis_off()
+        if row is None:
+            continue
+        right = evaluation.predicted[row] == test.labels[row]
+        axes.imshow(test.images[row], cmap="gray_r", vmin=0, vmax=255)
+        said = f"{evaluation.predicted[row]} ({evaluation.confidence[row]:.0%})"
+        axes.set_title(
+            said if right else f"{said}, is {test.labels[row]}", fontsize=10, color="#222222" if right else MARK
+        )
+    return figure
+
+
+def _epochs(values: Sequence[float]) -> NDArray[np.int_]:
+    return np.arange(1, len(values) + 1)
+
+
+def _shorten(title: str, width: int = 78) -> str:
+    """Each line of a title, cut where it would leave the figure: a run's name may be long."""
+    return "\n".join(line if len(line) <= width else f"{line[: width - 1]}…" for line in title.split("\n"))

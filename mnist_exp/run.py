@@ -1,0 +1,232 @@
+"""One run, from a checked config to a closed tracker."""
+
+import csv
+import io
+import json
+import logging
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from mnist_exp import evaluation, figures, models
+from mnist_exp.config import RunConfig
+from mnist_exp.data import datasets
+from mnist_exp.data.datasets import Dataset, Split
+from mnist_exp.errors import MnistExpError, RunFailed
+from mnist_exp.evaluation import DIGITS, Evaluation
+from mnist_exp.tracking import provenance
+from mnist_exp.tracking.tracker import Status, Tracker
+from mnist_exp.training import engine, range_test
+from mnist_exp.training.callback import TrackingCallback
+from mnist_exp.training.epochs import Epoch, History
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run's place in the command that started it.
+
+    Attributes:
+        name: what the run is called.
+        overrides: the command line's overrides that make this run.
+        output: Hydra's folder of the job, with ``.hydra/`` and the log in it.
+        number, total: the how-manieth of how many runs, from 1.
+    """
+
+    name: str
+    overrides: tuple[str, ...]
+    output: Path
+    number: int = 1
+    total: int = 1
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run reached.
+
+    Attributes:
+        best: the epoch with the highest validation accuracy.
+        test_accuracy: share of the test images predicted right after the last epoch, 0..1.
+        seconds: training time.
+    """
+
+    run_id: str
+    best: Epoch
+    test_accuracy: float
+    seconds: float
+
+
+def run(
+    config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker, on_epoch: Callable[[Epoch], None]
+) -> Result:
+    """Train and judge the model that ``config`` describes, telling ``tracker`` everything, and close it.
+
+    Raises:
+        RunFailed: the run could not finish; the tracker is closed as FAILED, with the reason as a tag.
+    """
+    try:
+        log.info("run %s (%s) begins: %s", tracker.run_id, job.name, " ".join(job.overrides) or "no overrides")
+        result = _run(config, job, dataset, tracker, on_epoch)
+        log.info("run %s finished: test accuracy %.4f", tracker.run_id, result.test_accuracy)
+        _log_files(job, tracker)
+        tracker.close(Status.FINISHED)
+    except KeyboardInterrupt:
+        tracker.set_tags({"failure": "interrupted"})
+        tracker.close(Status.KILLED)
+        raise
+    except Exception as error:
+        log.exception("run %s failed", tracker.run_id)
+        _close_failed(job, tracker, error)
+        if isinstance(error, RunFailed):
+            raise
+        raise RunFailed(_one_line(error)) from error
+    return result
+
+
+def _run(
+    config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker, on_epoch: Callable[[Epoch], None]
+) -> Result:
+    split = datasets.split(dataset, config.data)
+    _log_inputs(config, job, dataset, tracker)
+
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(config.seed)
+    model = models.build(config.model, normalize=config.data.normalize)
+    callback = TrackingCallback(tracker, on_epoch)
+    began = time.perf_counter()
+    engine.train(model, config, split, [callback])
+    seconds = time.perf_counter() - began
+
+    probabilities = model.predict(split.test.images, batch_size=engine.EVALUATION_BATCH, verbose=0)
+    test = evaluation.evaluate(split.test.labels, probabilities)
+    tracker.log_metrics(_summary_metrics(callback.history, test, seconds, model.count_params()))
+    _log_evaluation(test, tracker)
+    _log_figures(config, job, split, callback.history, test, tracker)
+    tracker.log_model(model, split.test.images[:5])
+    best = callback.history.best()
+    tracker.set_tags({"mlflow.note.content": _note(config, job, dataset, best, test, seconds)})
+    return Result(tracker.run_id, best, test.accuracy, seconds)
+
+
+def _log_inputs(config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker) -> None:
+    """All that is known before training: params, tags, data set, config and provenance."""
+    code = provenance.code()
+    tracker.log_params({**config.params(), "data": dataset.name})
+    tracker.set_tags(
+        {
+            "kind": "run",
+            "dataset": dataset.name,
+            "dataset.digest": dataset.digest,
+            "dataset.source": dataset.source,
+            **({"dataset.fallback": dataset.fallback} if dataset.fallback else {}),
+            **provenance.tags(code),
+        }
+    )
+    tracker.log_dataset(dataset, "training")
+    for path, content in exploration(dataset).items():
+        tracker.log_artifact(path, content)
+    for file in sorted((job.output / ".hydra").glob("*.yaml")):
+        tracker.log_artifact(f"config/{file.name}", file.read_bytes())
+    tracker.log_artifact("provenance/environment.txt", provenance.environment().encode())
+    tracker.log_artifact("provenance/rerun.sh", provenance.rerun_script(code, job.overrides).encode())
+    tracker.log_artifact("provenance/git.diff", (code.diff if config.tracking.git_diff else "").encode())
+
+
+@cache
+def exploration(dataset: Dataset) -> dict[str, bytes]:
+    """The pictures of a data set, by artifact path; drawn once per process and data set."""
+    return {
+        "data/samples.png": figures.png(figures.samples(dataset)),
+        "data/class_counts.png": figures.png(figures.class_counts(dataset)),
+        "data/pixels.png": figures.png(figures.pixels(dataset)),
+    }
+
+
+def _summary_metrics(history: History, test: Evaluation, seconds: float, parameters: int) -> dict[str, float]:
+    best = history.best()
+    return {
+        "best/val_accuracy": best.scores["val_accuracy"],
+        "best/val_loss": min(history.series("val_loss")),
+        "best/epoch": best.number,
+        "test/loss": test.loss,
+        "test/accuracy": test.accuracy,
+        **{f"test/recall_{digit}": float(test.recall[digit]) for digit in DIGITS},
+        "train_seconds": seconds,
+        "parameters": parameters,
+    }
+
+
+def _log_evaluation(test: Evaluation, tracker: Tracker) -> None:
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(["true \\ predicted", *DIGITS])
+    writer.writerows([digit, *row] for digit, row in zip(DIGITS, test.confusion.tolist(), strict=True))
+    tracker.log_artifact("evaluation/confusion_matrix.csv", table.getvalue().encode())
+    tracker.log_artifact("evaluation/classification_report.json", json.dumps(test.report, indent=2).encode())
+
+
+def _log_figures(
+    config: RunConfig, job: Job, split: Split, history: History, test: Evaluation, tracker: Tracker
+) -> None:
+    """The pictures that a team compares; at the root, where MLflow's compare view finds them."""
+    rates, losses = history.series("lr"), history.series("loss")
+    pictures = {
+        "loss.png": figures.loss(losses, history.series("val_loss"), job.name),
+        "accuracy.png": figures.accuracy(history.series("accuracy"), history.series("val_accuracy"), job.name),
+        "lr.png": figures.learning_rate(rates, job.name),
+        "confusion_matrix.png": figures.confusion_matrix(test, job.name),
+        "predictions.png": figures.predictions(split.test, test, job.name),
+        "mistakes.png": figures.mistakes(split.test, test, job.name),
+    }
+    if config.lr.name == "range_test":
+        pictures["lr_range.png"] = figures.range_test(range_test.read(rates, losses), job.name)
+    for path, figure in pictures.items():
+        tracker.log_artifact(path, figures.png(figure))
+
+
+def _note(config: RunConfig, job: Job, dataset: Dataset, best: Epoch, test: Evaluation, seconds: float) -> str:
+    """The run in a few lines of markdown, for the top of its page in the MLflow UI."""
+    weakest = int(np.nanargmin(test.recall))
+    lines = [
+        f"**{test.accuracy:.2%}** of the test images right after the last epoch; best validation accuracy "
+        f"**{best.scores['val_accuracy']:.2%}** after epoch {best.number} of {config.training.epochs}; "
+        f"weakest digit: {weakest} ({test.recall[weakest]:.1%}). Trained in {seconds:.1f} s.",
+        "",
+        f"Data: **{dataset.name}**, {len(dataset.train):,} training and {len(dataset.test):,} test images, "
+        f"from {dataset.source}, sha256 {dataset.digest[:16]}.",
+        "",
+        "Run it again:",
+        "",
+        f"    python -m mnist_exp {' '.join(job.overrides)}".rstrip(),
+    ]
+    if dataset.fallback:
+        lines += ["", f"Not MNIST: {dataset.fallback}"]
+    return "\n".join(lines)
+
+
+def _log_files(job: Job, tracker: Tracker) -> None:
+    for file in sorted(job.output.glob("*.log")):
+        tracker.log_artifact(f"log/{file.name}", file.read_bytes())
+
+
+def _close_failed(job: Job, tracker: Tracker, error: Exception) -> None:
+    """Record the reason, then close; where even that fails, what made the run fail matters more."""
+    try:
+        tracker.set_tags({"failure": getattr(error, "reason", type(error).__name__), "failure.message": _one_line(error)})
+        tracker.log_artifact("log/traceback.txt", "".join(traceback.format_exception(error)).encode())
+        _log_files(job, tracker)
+        tracker.close(Status.FAILED)
+    except MnistExpError:
+        log.exception("run %s could not be closed", tracker.run_id)
+
+
+def _one_line(error: Exception) -> str:
+    text = str(error).strip().partition("\n")[0]
+    return text if isinstance(error, MnistExpError) else f"{type(error).__name__}: {text}"

@@ -1,0 +1,1 @@
+"""What spans the runs of one command: their parent run, their manifest, their outcome."""

@@ -1,0 +1,1 @@
+"""Where runs are kept: one narrow interface, MLflow behind it, a tracker in memory beside it."""

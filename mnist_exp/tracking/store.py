@@ -1,0 +1,188 @@
+"""The store that runs are kept in: where it is, that it exists once, and that its artifacts are found.
+
+MLflow writes absolute artifact locations into its database, so a project folder that was moved or copied lists
+its runs but has lost their pictures. :func:`mend` puts that right, and every command that opens a store calls it.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+from filelock import FileLock
+
+from mnist_exp import project
+from mnist_exp.config import TrackingConfig
+from mnist_exp.errors import StoreError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_SQLITE = "sqlite:///"
+_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
+
+# Every column in which MLflow keeps an absolute location, as of MLflow 3.17.
+_LOCATIONS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+
+
+def resolve(uri: str | None) -> str:
+    """The tracking URI that counts, absolute: the environment's, else ``uri``, else SQLite in the project's mlruns/.
+
+    Raises:
+        StoreError: it is of a kind that MLflow no longer writes to.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or uri
+    if uri is None:
+        return f"{_SQLITE}{project.store_folder() / 'mlflow.db'}"
+    scheme = urlsplit(uri).scheme.partition("+")[0]
+    if scheme not in _SCHEMES:
+        raise StoreError(
+            f"tracking.uri must be a database or a server, such as sqlite:///runs.db or http://host:5000. "
+            f"Received: {redact(uri)!r}"
+        )
+    if (database := sqlite_file(uri)) is not None:
+        return f"{_SQLITE}{database}"
+    return uri
+
+
+def experiment_name(config: TrackingConfig, dataset: str) -> str:
+    """The MLflow experiment of a run: the environment's, else the configured, else its data set's name."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or config.experiment or dataset
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The database file of a SQLite URI, absolute; None for any other URI."""
+    return Path(uri.removeprefix(_SQLITE)).absolute() if uri.startswith(_SQLITE) else None
+
+
+def redact(uri: str) -> str:
+    """``uri`` without the name and password that a server's URI may carry."""
+    parts = urlsplit(uri)
+    return uri.replace(parts.netloc, parts.netloc.rpartition("@")[2]) if "@" in parts.netloc else uri
+
+
+def connect(uri: str) -> "MlflowClient":
+    """A client of the store at ``uri`` (:func:`resolve`), which is created or mended first where that is needed.
+
+    Raises:
+        StoreError: it cannot be created, opened or reached.
+    """
+    _quiet_mlflow()
+    from mlflow import MlflowClient
+
+    with storing(uri), _alone(uri):
+        if (database := sqlite_file(uri)) is not None and database.exists():
+            mend(database)
+        client = MlflowClient(uri)
+        client.search_experiments(max_results=1)  # creates the schema, or finds the server out
+    return client
+
+
+def experiment_id(client: "MlflowClient", uri: str, name: str) -> str:
+    """The id of the experiment called ``name``, created where it is missing, once however many ask.
+
+    Raises:
+        StoreError: it cannot be created, or it was deleted.
+    """
+    from mlflow.exceptions import MlflowException
+
+    with storing(uri), _alone(uri):
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
+            database = sqlite_file(uri)
+            location = str(_artifacts(database.parent, name)) if database is not None else None
+            try:
+                return str(client.create_experiment(name, artifact_location=location))
+            except MlflowException:  # a server: another client was quicker
+                experiment = client.get_experiment_by_name(name)
+                if experiment is None:
+                    raise
+        if experiment.lifecycle_stage != "active":
+            raise StoreError(
+                f"experiment {name!r} was deleted. Restore it (mlflow experiments restore "
+                f"--experiment-id {experiment.experiment_id}) or choose another tracking.experiment"
+            )
+        return str(experiment.experiment_id)
+
+
+def mend(database: Path) -> bool:
+    """Point the locations in a SQLite store at the artifacts beside it; True where something had to be changed.
+
+    Only experiments created by this program are touched, and only when their artifacts do lie beside the database:
+    a database copied on its own still points to where the artifacts stayed.
+    """
+    with closing(sqlite3.connect(database, timeout=20)) as connection, connection:
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if "experiments" not in tables:
+            return False
+        experiments = connection.execute("SELECT name, artifact_location FROM experiments").fetchall()
+        here = f"{database.parent / 'artifacts'}{os.sep}"
+        moved_from = set()
+        for name, location in experiments:
+            own = _artifacts(database.parent, name)
+            folder = Path(location or "")
+            if folder.parts[-2:] == own.parts[-2:] and folder != own and own.is_dir():
+                moved_from.add(f"{folder.parent}{os.sep}")
+        for there in moved_from:
+            for table, column in _LOCATIONS:
+                if table in tables:
+                    connection.execute(
+                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                        f"WHERE substr({column}, 1, ?) = ?",
+                        (here, len(there) + 1, len(there), there),
+                    )
+    return bool(moved_from)
+
+
+@contextmanager
+def storing(uri: str) -> Iterator[None]:
+    """Turn whatever the store's libraries raise within into one StoreError."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+        first_line = str(error).strip().partition("\n")[0]
+        raise StoreError(f"the tracking store {redact(uri)} cannot be used: {first_line}") from error
+
+
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """Hold a local store's lock: MLflow's own creation of a schema breaks when two processes begin it at once."""
+    database = sqlite_file(uri)
+    if database is None:
+        yield
+        return
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{database}.lock"):
+        yield
+
+
+def _artifacts(folder: Path, experiment: str) -> Path:
+    """Where the artifacts of an experiment lie: beside the database, under a name that is safe in a path and URI."""
+    return folder / "artifacts" / quote(experiment, safe=" ").replace(" ", "_")
+
+
+def _quiet_mlflow() -> None:
+    """Before MLflow is imported: no start-up chatter, no telemetry, and a server that is away is given up in seconds.
+
+    Its defaults retry for four minutes a call.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    import logging
+
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.WARNING)

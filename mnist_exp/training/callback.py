@@ -1,0 +1,51 @@
+"""The Keras callback that tells a tracker, and whoever else listens, of each epoch as it ends."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+
+from mnist_exp.errors import Diverged
+from mnist_exp.tracking.tracker import Tracker
+from mnist_exp.training.epochs import SCORES, Epoch, History
+
+class TrackingCallback(keras.callbacks.Callback):
+    """Sends each epoch to a tracker that somebody else opened and will close.
+
+    Keep it last among the callbacks: Keras's LearningRateScheduler sets the rate as an epoch begins, and what is
+    logged must be the rate that the epoch then ran with.
+
+    Raises:
+        Diverged: out of ``fit``, after an epoch whose loss is no finite number was logged.
+    """
+
+    def __init__(self, tracker: Tracker, on_epoch: Callable[[Epoch], None] = lambda epoch: None) -> None:
+        super().__init__()
+        self.history = History()
+        self._tracker = tracker
+        self._on_epoch = on_epoch
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
+        """Note the rate, which is set by now, and the time."""
+        self._lr = float(self.model.optimizer.learning_rate)
+        self._began = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Log the epoch under the number of epochs completed."""
+        assert logs is not None, "Keras passes logs to every epoch's end"
+        done = Epoch(
+            number=epoch + 1,
+            lr=self._lr,
+            seconds=time.perf_counter() - self._began,
+            scores={name: float(logs[name]) for name in SCORES},
+        )
+        self._tracker.log_metrics(done.metrics(), step=done.number)
+        self.history.epochs.append(done)
+        self._on_epoch(done)
+        if not math.isfinite(done.scores["loss"]):
+            raise Diverged(
+                f"the loss of epoch {done.number} is {done.scores['loss']:g} at learning rate {done.lr:g}: "
+                "lower optimizer.lr"
+            )

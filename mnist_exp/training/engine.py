@@ -1,0 +1,82 @@
+"""Train a Keras model on a split."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_exp import optimizers
+from mnist_exp.config import EarlyStoppingConfig, RunConfig
+from mnist_exp.data.datasets import Examples, Split
+
+# Images per call outside of training; it changes speed and memory, no figure beyond float32's rounding.
+EVALUATION_BATCH = 1000
+
+
+def batch_order(order_seed: int, epoch: int, images: int) -> NDArray[np.int64]:
+    """The order in which epoch ``epoch`` (from 0) shows ``images`` images: int64 [images].
+
+    A function of its arguments alone, so that runs with the same ``training.order_seed`` see the same batches
+    whatever their weights' seed, and a run can be taken up again at any epoch.
+    """
+    return np.random.default_rng([order_seed, epoch]).permutation(images)
+
+
+class ShuffledBatches(keras.utils.PyDataset):  # type: ignore[misc]
+    """The batches of one epoch after another, each epoch in its :func:`batch_order`; the last may be smaller."""
+
+    def __init__(self, examples: Examples, batch_size: int, order_seed: int) -> None:
+        super().__init__()
+        self._examples = examples
+        self._batch_size = batch_size
+        self._order_seed = order_seed
+        self._epoch = 0
+        self._order = batch_order(order_seed, 0, len(examples))
+
+    def __len__(self) -> int:
+        return -(-len(self._examples) // self._batch_size)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        batch = self._examples.take(self._order[index * self._batch_size :][: self._batch_size])
+        return batch.images, batch.labels
+
+    def on_epoch_end(self) -> None:
+        """Keras calls this between epochs."""
+        self._epoch += 1
+        self._order = batch_order(self._order_seed, self._epoch, len(self._examples))
+
+
+def train(
+    model: keras.Model, config: RunConfig, split: Split, callbacks: Sequence[keras.callbacks.Callback]
+) -> None:
+    """Compile ``model`` and train it in place.
+
+    ``callbacks`` come after those that set the rate and stop early, so they see the rate an epoch ran with.
+    """
+    model.compile(
+        optimizer=optimizers.build(config.optimizer),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    own = [keras.callbacks.LearningRateScheduler(optimizers.schedule(config))]
+    if config.training.early_stopping.patience is not None:
+        own.append(_early_stopping(config.training.early_stopping))
+    model.fit(
+        ShuffledBatches(split.train, config.training.batch_size, config.training.order_seed),
+        shuffle=False,
+        validation_data=(split.validation.images, split.validation.labels),
+        validation_batch_size=EVALUATION_BATCH,
+        epochs=config.training.epochs,
+        callbacks=[*own, *callbacks],
+        verbose=0,
+    )
+
+
+def _early_stopping(config: EarlyStoppingConfig) -> keras.callbacks.EarlyStopping:
+    return keras.callbacks.EarlyStopping(
+        monitor=config.monitor,
+        min_delta=config.min_delta,
+        patience=config.patience,
+        mode="min" if config.monitor.endswith("loss") else "max",
+    )
