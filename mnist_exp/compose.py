@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 import yaml
@@ -29,6 +29,9 @@ from omegaconf.errors import OmegaConfBaseException
 from mnist_exp import project, terminal
 from mnist_exp.config import RunConfig, check, suggestion
 from mnist_exp.errors import ConfigError, MnistExpError, RunFailed
+
+if TYPE_CHECKING:
+    from mnist_exp.run import Job
 
 _INTERRUPTED = 130  # what a shell gives a command that Ctrl-C ended
 
@@ -82,7 +85,7 @@ def _app(composed: DictConfig) -> float:
     from mnist_exp.tracking.mlflow import MlflowTracker
 
     sweep = Sweep.current()
-    job = _job(config)
+    job = _job()
     try:
         dataset = datasets.load(config.data)
         uri = sweep.uri if sweep else store.resolve(config.tracking.uri)
@@ -180,7 +183,7 @@ def explain(error: Exception) -> MnistExpError:
     return ConfigError(" ".join(text.split()) + (f": {_first_line(cause)}" if cause else ""))
 
 
-def _job(config: RunConfig) -> "Job":  # noqa: F821
+def _job() -> "Job":
     from mnist_exp.run import Job
     from mnist_exp.sweeps.sweep import Sweep
 

@@ -31,9 +31,7 @@ Rate = Annotated[Float, Field(gt=0)]
 NonNegative = Annotated[Float, Field(ge=0)]
 Share = Annotated[Float, Field(gt=0, lt=1)]
 Decay = Annotated[Float, Field(ge=0, lt=1)]
-Activation = Literal[
-    "relu", "tanh", "sigmoid", "gelu", "elu", "selu", "silu", "leaky_relu", "softplus", "linear"
-]
+Activation = Literal["relu", "tanh", "sigmoid", "gelu", "elu", "selu", "silu", "leaky_relu", "softplus", "linear"]
 
 
 @dataclass(frozen=True, config=_CLOSED)
@@ -172,9 +170,7 @@ class TrackingConfig:
 
 ModelConfig = Annotated[MlpConfig | CnnConfig, Field(discriminator="name")]
 OptimizerConfig = Annotated[AdamConfig | SgdConfig | RmspropConfig, Field(discriminator="name")]
-ScheduleConfig = Annotated[
-    ConstantConfig | RangeTestConfig | StepConfig | CosineConfig, Field(discriminator="name")
-]
+ScheduleConfig = Annotated[ConstantConfig | RangeTestConfig | StepConfig | CosineConfig, Field(discriminator="name")]
 
 
 @dataclass(frozen=True, config=_CLOSED)

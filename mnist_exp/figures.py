@@ -1,7 +1,8 @@
 """The pictures of a run: arrays in, a matplotlib Figure out. pyplot and its global state are never touched."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -29,6 +30,9 @@ _STYLE = {
 }
 
 
+_styled = mpl.rc_context(_STYLE)  # as a decorator: matplotlib reads its settings as each part is drawn
+
+
 def png(figure: Figure) -> bytes:
     """The figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
@@ -36,11 +40,13 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+@_styled
 def loss(train: Sequence[float], validation: Sequence[float], run: str) -> Figure:
     """Training and validation loss (cross-entropy, nats) of each epoch; the lowest validation loss is marked."""
     return _learning_curve(train, validation, f"Loss · {run}", "cross-entropy (nats)", best=np.argmin)
 
 
+@_styled
 def accuracy(train: Sequence[float], validation: Sequence[float], run: str) -> Figure:
     """Training and validation accuracy (0..1) of each epoch; the highest validation accuracy is marked."""
     figure = _learning_curve(train, validation, f"Accuracy · {run}", "accuracy", best=np.argmax)
@@ -48,6 +54,7 @@ def accuracy(train: Sequence[float], validation: Sequence[float], run: str) -> F
     return figure
 
 
+@_styled
 def learning_rate(rates: Sequence[float], run: str) -> Figure:
     """The rate each epoch ran with; a log axis where it spans more than a factor of ten."""
     figure, axes = _figure(f"Learning rate · {run}")
@@ -61,6 +68,7 @@ def learning_rate(rates: Sequence[float], run: str) -> Figure:
     return figure
 
 
+@_styled
 def range_test(test: RangeTest, run: str) -> Figure:
     """Loss against learning rate on a log axis, with the suggested band shaded."""
     figure, axes = _figure(f"Learning-rate range test · {run}")
@@ -68,7 +76,11 @@ def range_test(test: RangeTest, run: str) -> Figure:
     axes.axvspan(low, high, color=VALIDATION, alpha=0.18, label=f"suggested: {low:.2g} to {high:.2g}")
     axes.semilogx(test.rates, test.losses, color=TRAINING, label="training loss")
     axes.plot(
-        test.lowest_rate, test.lowest_loss, "o", color=MARK, label=f"lowest loss: {test.lowest_loss:.3f} at {high:.2g}"
+        test.lowest_rate,
+        test.lowest_loss,
+        "o",
+        color=MARK,
+        label=f"lowest loss: {test.lowest_loss:.3f} at {high:.2g}",
     )
     axes.set(xlabel="learning rate", ylabel="cross-entropy (nats)")
     # A diverging end would flatten the part that matters.
@@ -77,6 +89,7 @@ def range_test(test: RangeTest, run: str) -> Figure:
     return figure
 
 
+@_styled
 def confusion_matrix(evaluation: Evaluation, run: str) -> Figure:
     """Share of each true class in every cell, the count below it, and a colour bar."""
     counts = evaluation.confusion
@@ -89,7 +102,7 @@ def confusion_matrix(evaluation: Evaluation, run: str) -> Figure:
         for predicted in DIGITS:
             if counts[true, predicted]:
                 ink = "white" if shares[true, predicted] > 0.5 else "#222222"
-                style = {"ha": "center", "color": ink}
+                style: dict[str, Any] = {"ha": "center", "color": ink}
                 share = f"{shares[true, predicted]:.0%}" if shares[true, predicted] >= 0.005 else "<1%"
                 axes.text(predicted, true - 0.12, share, va="center", fontsize=10, **style)
                 axes.text(predicted, true + 0.26, f"{counts[true, predicted]:,}", va="center", fontsize=7, **style)
@@ -98,11 +111,13 @@ def confusion_matrix(evaluation: Evaluation, run: str) -> Figure:
     return figure
 
 
+@_styled
 def predictions(test: Examples, evaluation: Evaluation, run: str) -> Figure:
     """The first test images with what the model took them for."""
     return _gallery(test, evaluation, np.arange(min(24, len(test))), f"Predictions · {run}")
 
 
+@_styled
 def mistakes(test: Examples, evaluation: Evaluation, run: str) -> Figure:
     """The test images that the model got wrong with the most confidence."""
     wrong = np.flatnonzero(evaluation.predicted != test.labels)
@@ -111,6 +126,7 @@ def mistakes(test: Examples, evaluation: Evaluation, run: str) -> Figure:
     return _gallery(test, evaluation, worst, title)
 
 
+@_styled
 def samples(dataset: Dataset) -> Figure:
     """A row of training images for each digit."""
     figure = Figure(figsize=(8, 7.6), layout="constrained")
@@ -126,27 +142,34 @@ def samples(dataset: Dataset) -> Figure:
     return figure
 
 
+@_styled
 def class_counts(dataset: Dataset) -> Figure:
     """How many images of each digit there are, to train on and to test on."""
     figure, axes = _figure(f"Samples per class · {dataset.name}", size=(8, 4.5))
     for offset, (part, colour) in enumerate((("train", TRAINING), ("test", VALIDATION))):
         counts = np.bincount(getattr(dataset, part).labels, minlength=10)
-        bars = axes.bar(np.arange(10) + 0.4 * offset - 0.2, counts, 0.4, color=colour, label=f"{part}: {counts.sum():,}")
+        bars = axes.bar(
+            np.arange(10) + 0.4 * offset - 0.2, counts, 0.4, color=colour, label=f"{part}: {counts.sum():,}"
+        )
         axes.bar_label(bars, fmt="{:,.0f}", fontsize=7, padding=2)
     axes.set(xlabel="label", ylabel="images", xticks=DIGITS)
     axes.grid(visible=False, axis="x")
-    axes.legend(loc="lower right", framealpha=0.9, frameon=True)
+    axes.set_ylim(0, 1.15 * axes.get_ylim()[1])  # room for the legend above the bars
+    axes.legend(loc="upper right", ncols=2)
     return figure
 
 
+@_styled
 def pixels(dataset: Dataset) -> Figure:
     """How pixel values are distributed, before and after division by 255; the count axis is logarithmic."""
     counts = np.bincount(dataset.train.images.ravel(), minlength=256)
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(9, 4), layout="constrained")
-        before, after = figure.subplots(1, 2, sharey=True)
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    before, after = figure.subplots(1, 2, sharey=True)
     mean = float((counts * np.arange(256)).sum() / counts.sum())
-    for axes, scale, title in ((before, 1.0, "Pixels before normalisation"), (after, 255.0, "after: divided by 255")):
+    for axes, scale, title in (
+        (before, 1.0, f"Pixel values · {dataset.name}"),
+        (after, 255.0, "after normalisation (divided by 255)"),
+    ):
         axes.bar(np.arange(256) / scale, counts, width=1 / scale, color=TRAINING)
         axes.axvline(mean / scale, color=MARK, lw=1, label=f"mean {mean / scale:.3g}")
         axes.set(title=title, xlabel="pixel value")
@@ -157,22 +180,33 @@ def pixels(dataset: Dataset) -> Figure:
 
 
 def _figure(title: str, size: tuple[float, float] = (8, 5)) -> tuple[Figure, Axes]:
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots()
-        axes.set_title(_shorten(title))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(_shorten(title))
     return figure, axes
 
 
 def _learning_curve(
-    train: Sequence[float], validation: Sequence[float], title: str, label: str, best: np.ufunc
+    train: Sequence[float],
+    validation: Sequence[float],
+    title: str,
+    label: str,
+    best: Callable[[Sequence[float]], np.intp],
 ) -> Figure:
     figure, axes = _figure(title)
-    dots = {"marker": "o", "markersize": 3} if len(train) <= 30 else {}
+    dots: dict[str, Any] = {"marker": "o", "markersize": 3} if len(train) <= 30 else {}
     axes.plot(_epochs(train), train, color=TRAINING, label="training", **dots)
     axes.plot(_epochs(validation), validation, color=VALIDATION, label="validation", **dots)
     at = int(best(validation))
-    axes.plot(at + 1, validation[at], "o", ms=9, mfc="none", color=MARK, label=f"best: {validation[at]:.4f}, epoch {at + 1}")
+    axes.plot(
+        at + 1,
+        validation[at],
+        "o",
+        ms=9,
+        mfc="none",
+        color=MARK,
+        label=f"best: {validation[at]:.4f}, epoch {at + 1}",
+    )
     axes.set(xlabel="epoch", ylabel=label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
@@ -190,7 +224,9 @@ def _gallery(test: Examples, evaluation: Evaluation, rows: NDArray[np.intp], tit
         axes.imshow(test.images[row], cmap="gray_r", vmin=0, vmax=255)
         said = f"{evaluation.predicted[row]} ({evaluation.confidence[row]:.0%})"
         axes.set_title(
-            said if right else f"{said}, is {test.labels[row]}", fontsize=10, color="#222222" if right else MARK
+            said if right else f"{said}, is {test.labels[row]}",
+            fontsize=10,
+            color="#222222" if right else MARK,
         )
     return figure
 

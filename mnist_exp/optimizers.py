@@ -40,7 +40,7 @@ def schedule(config: RunConfig) -> Callable[[int], float]:
     base = config.optimizer.lr
     match config.lr:
         case ConstantConfig():
-            return lambda epoch: base
+            return lambda _: base
         case RangeTestConfig(epochs_per_decade=decade):
             return lambda epoch: base * 10 ** (epoch / decade)
         case StepConfig(every=every, factor=factor):

@@ -63,9 +63,7 @@ class Result:
     seconds: float
 
 
-def run(
-    config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker, on_epoch: Callable[[Epoch], None]
-) -> Result:
+def run(config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker, on_epoch: Callable[[Epoch], None]) -> Result:
     """Train and judge the model that ``config`` describes, telling ``tracker`` everything, and close it.
 
     Raises:
@@ -90,9 +88,7 @@ def run(
     return result
 
 
-def _run(
-    config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker, on_epoch: Callable[[Epoch], None]
-) -> Result:
+def _run(config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker, on_epoch: Callable[[Epoch], None]) -> Result:
     split = datasets.split(dataset, config.data)
     _log_inputs(config, job, dataset, tracker)
 
@@ -219,7 +215,9 @@ def _log_files(job: Job, tracker: Tracker) -> None:
 def _close_failed(job: Job, tracker: Tracker, error: Exception) -> None:
     """Record the reason, then close; where even that fails, what made the run fail matters more."""
     try:
-        tracker.set_tags({"failure": getattr(error, "reason", type(error).__name__), "failure.message": _one_line(error)})
+        tracker.set_tags(
+            {"failure": getattr(error, "reason", type(error).__name__), "failure.message": _one_line(error)}
+        )
         tracker.log_artifact("log/traceback.txt", "".join(traceback.format_exception(error)).encode())
         _log_files(job, tracker)
         tracker.close(Status.FAILED)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from mnist_exp.run import Job, Result
     from mnist_exp.training.epochs import Epoch
 
-out = Console(highlight=False)
+# A pipe or a file has no width of its own: there, let tables be as wide as they need.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 180)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 # Where no terminal shows a moving bar, so many lines tell of a run, however many epochs it has.
@@ -104,12 +106,12 @@ def leaderboard(board: "Leaderboard") -> None:
     """The ranking of a sweep, as a table of the keys that differ and what was reached."""
     from mnist_exp.analysis.leaderboard import COLUMNS
 
-    table = Table(title="ranked by best validation accuracy", title_justify="left", title_style="bold")
+    table = Table(title="Ranked by best validation accuracy", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     table.add_column("#", justify="right")
     for key in board.keys:
-        table.add_column(escape(key))
+        table.add_column(escape(key), overflow="fold")
     for _, title in COLUMNS:
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", overflow="fold")
     for rank, record in enumerate(board.ranked, 1):
         params = [escape(record.params.get(key, "")) for key in board.keys]
         metrics = [_cell(metric, record.metrics.get(metric)) for metric, _ in COLUMNS]
@@ -117,8 +119,7 @@ def leaderboard(board: "Leaderboard") -> None:
     for record in board.others:
         params = [escape(record.params.get(key, "")) for key in board.keys]
         table.add_row("-", *params, f"[red]{record.status}[/]", *[""] * (len(COLUMNS) - 1))
-    # A pipe has no width of its own: there, let nothing be cut.
-    out.print(table, width=None if out.is_terminal else max(140, out.width))
+    out.print(table)
 
 
 def how_to_look() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mnist_exp.analysis.records import Record
 
-# What the ranking shows of a run beside its params: a metric and its heading. The test set is shown and never ranked by.
+# What the ranking shows of a run beside its params: a metric and its heading. Test scores are shown, never ranked by.
 COLUMNS = (
     ("best/val_accuracy", "best val_accuracy"),
     ("best/epoch", "at epoch"),

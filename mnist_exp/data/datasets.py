@@ -86,9 +86,7 @@ def split(dataset: Dataset, config: DataConfig) -> Split:
     if config.limit is not None and config.limit != len(rows):
         if config.limit > len(rows):
             raise ConfigError.rule("data.limit", f"must be at most {len(rows)} with {dataset.name}", config.limit)
-        rows, _ = train_test_split(
-            rows, train_size=config.limit, random_state=config.split_seed, stratify=labels
-        )
+        rows, _ = train_test_split(rows, train_size=config.limit, random_state=config.split_seed, stratify=labels)
     try:
         train, validation = train_test_split(
             rows,

@@ -41,9 +41,7 @@ def read(path: Path) -> Arrays:
     elif path.is_file():
         arrays = _read_npz(path)
     else:
-        raise DataError(
-            f"data.path must be an .npz file or a folder of IDX files. Received: {str(path)!r}, not there"
-        )
+        raise DataError(f"data.path must be an .npz file or a folder of IDX files. Received: {str(path)!r}, not there")
     for part in ("train", "test"):
         _check(path, part, arrays)
     return {name: np.ascontiguousarray(array, dtype=np.uint8) for name, array in arrays.items()}
@@ -95,9 +93,8 @@ def _find_idx(folder: Path, stem: str) -> Path:
 
 
 def _read_idx(path: Path) -> NDArray[np.uint8]:
-    opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
     try:
-        with opened as stream:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
             zero, kind, axes = struct.unpack(">HBB", stream.read(4))
             if (zero, kind) != (0, 0x08) or axes not in (1, 3):
                 raise DataError(f"{path} is no IDX file of bytes with one or three axes")

@@ -51,7 +51,14 @@ def begin(uri: str, experiment: str, keys: Sequence[str], jobs: Sequence[Sequenc
     name = " × ".join(keys) or "sweep"
     parent = MlflowTracker.open(client, uri, experiment_id, name)
     code = provenance.code()
-    parent.set_tags({"kind": "sweep", "sweep.keys": ", ".join(keys), "sweep.jobs": str(len(jobs)), **provenance.tags(code)})
+    parent.set_tags(
+        {
+            "kind": "sweep",
+            "sweep.keys": ", ".join(keys),
+            "sweep.jobs": str(len(jobs)),
+            **provenance.tags(code),
+        }
+    )
     manifest = {"command": provenance.command_line(), "keys": list(keys), "jobs": [list(job) for job in jobs]}
     parent.log_artifact("sweep/manifest.json", json.dumps(manifest, indent=2).encode())
     sweep = Sweep(parent.run_id, uri, experiment_id, tuple(keys), len(jobs))
@@ -66,16 +73,16 @@ def finish(sweep: Sweep, *, interrupted: bool = False) -> Leaderboard:
     found = records.children(client, sweep.run_id)
     board = leaderboard.rank(found)
     parent = MlflowTracker(client, sweep.uri, sweep.run_id)
-    counts = {"jobs/finished": len(board.ranked), "jobs/failed": max(sweep.total, len(found)) - len(board.ranked)}
+    counts = {
+        "jobs/finished": len(board.ranked),
+        "jobs/failed": max(sweep.total, len(found)) - len(board.ranked),
+    }
     best = {key: board.ranked[0].metrics[key] for key in (leaderboard.RANKED_BY,) if board.ranked}
     parent.log_metrics({**counts, **best})
     parent.log_artifact("sweep/leaderboard.csv", board.csv().encode())
     parent.set_tags({"mlflow.note.content": _note(board)})
-    if interrupted:
-        status = Status.KILLED
-    else:
-        status = Status.FAILED if counts["jobs/failed"] else Status.FINISHED
-    parent.close(status)
+    ended = Status.FAILED if counts["jobs/failed"] else Status.FINISHED
+    parent.close(Status.KILLED if interrupted else ended)
     return board
 
 

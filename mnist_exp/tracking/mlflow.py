@@ -85,9 +85,7 @@ class MlflowTracker:
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags; MLflow cuts none by itself, so one that is too long is cut here."""
         with storing(self._uri):
-            self._client.log_batch(
-                self._run_id, tags=[RunTag(key, value[:_MAX_TAG]) for key, value in tags.items()]
-            )
+            self._client.log_batch(self._run_id, tags=[RunTag(key, value[:_MAX_TAG]) for key, value in tags.items()])
 
     def log_artifact(self, path: str, content: bytes) -> None:
         """Upload a file."""

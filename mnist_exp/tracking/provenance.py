@@ -47,7 +47,11 @@ def command_line() -> str:
 def tags(state: Code) -> dict[str, str]:
     """What is worth grouping and filtering runs by."""
     versions = {f"version.{name}": version(name) for name in _PACKAGES}
-    git = {"git.commit": state.commit, "mlflow.source.git.commit": state.commit, "git.dirty": str(state.dirty).lower()}
+    git = {
+        "git.commit": state.commit,
+        "mlflow.source.git.commit": state.commit,
+        "git.dirty": str(state.dirty).lower(),
+    }
     return {
         "command": command_line(),
         "host": platform.node(),
@@ -79,6 +83,10 @@ def rerun_script(state: Code, overrides: Sequence[str]) -> str:
 
 def _git(*arguments: str) -> str:
     done = subprocess.run(
-        ["git", "-C", str(project.root()), *arguments], capture_output=True, text=True, errors="replace", check=False
+        ["git", "-C", str(project.root()), *arguments],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
     )
     return done.stdout

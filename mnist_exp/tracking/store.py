@@ -136,8 +136,7 @@ def mend(database: Path) -> bool:
             for table, column in _LOCATIONS:
                 if table in tables:
                     connection.execute(
-                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
-                        f"WHERE substr({column}, 1, ?) = ?",
+                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
                         (here, len(there) + 1, len(there), there),
                     )
     return bool(moved_from)

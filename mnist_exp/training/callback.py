@@ -11,6 +11,7 @@ from mnist_exp.errors import Diverged
 from mnist_exp.tracking.tracker import Tracker
 from mnist_exp.training.epochs import SCORES, Epoch, History
 
+
 class TrackingCallback(keras.callbacks.Callback):
     """Sends each epoch to a tracker that somebody else opened and will close.
 
@@ -21,7 +22,7 @@ class TrackingCallback(keras.callbacks.Callback):
         Diverged: out of ``fit``, after an epoch whose loss is no finite number was logged.
     """
 
-    def __init__(self, tracker: Tracker, on_epoch: Callable[[Epoch], None] = lambda epoch: None) -> None:
+    def __init__(self, tracker: Tracker, on_epoch: Callable[[Epoch], None] = lambda _: None) -> None:
         super().__init__()
         self.history = History()
         self._tracker = tracker

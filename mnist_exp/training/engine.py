@@ -23,7 +23,7 @@ def batch_order(order_seed: int, epoch: int, images: int) -> NDArray[np.int64]:
     return np.random.default_rng([order_seed, epoch]).permutation(images)
 
 
-class ShuffledBatches(keras.utils.PyDataset):  # type: ignore[misc]
+class ShuffledBatches(keras.utils.PyDataset):
     """The batches of one epoch after another, each epoch in its :func:`batch_order`; the last may be smaller."""
 
     def __init__(self, examples: Examples, batch_size: int, order_seed: int) -> None:
@@ -47,9 +47,7 @@ class ShuffledBatches(keras.utils.PyDataset):  # type: ignore[misc]
         self._order = batch_order(self._order_seed, self._epoch, len(self._examples))
 
 
-def train(
-    model: keras.Model, config: RunConfig, split: Split, callbacks: Sequence[keras.callbacks.Callback]
-) -> None:
+def train(model: keras.Model, config: RunConfig, split: Split, callbacks: Sequence[keras.callbacks.Callback]) -> None:
     """Compile ``model`` and train it in place.
 
     ``callbacks`` come after those that set the rate and stop early, so they see the rate an epoch ran with.
