@@ -8,13 +8,14 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
 import yaml
+from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -31,6 +32,7 @@ from mnist_exp.config import RunConfig, check, suggestion
 from mnist_exp.errors import ConfigError, MnistExpError, RunFailed
 
 if TYPE_CHECKING:
+    from mnist_exp.data.datasets import Dataset
     from mnist_exp.run import Job
 
 _INTERRUPTED = 130  # what a shell gives a command that Ctrl-C ended
@@ -119,21 +121,14 @@ class BeforeStart(Callback):
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Check a single run's config, and that its data can be had."""
         with _stopping_on_error():
-            from mnist_exp.data import datasets
-
-            terminal.dataset(datasets.load(to_run_config(config).data))
+            _check_store_and_data([to_run_config(config)])
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Check every job's config and data, then open the sweep."""
         with _stopping_on_error():
-            from mnist_exp.data import datasets
-
             overrides, jobs = _expand(config)
             configs = [to_run_config(_compose_job(config, job)) for job in jobs] or [to_run_config(config)]
-            used = list(dict.fromkeys(datasets.load(each.data) for each in configs))
-            for dataset in used:
-                terminal.dataset(dataset)
-
+            used = _check_store_and_data(configs)
             from mnist_exp.sweeps import sweep
             from mnist_exp.tracking import store
 
@@ -141,6 +136,13 @@ class BeforeStart(Callback):
             experiment = store.experiment_name(configs[0].tracking, used[0].name)
             sweep.begin(store.resolve(configs[0].tracking.uri), experiment, keys, jobs)
             terminal.sweep_begins(keys, len(jobs))
+
+
+def compose(overrides: Sequence[str]) -> DictConfig:
+    """What a command line with ``overrides`` composes to, without running it; ``hydra`` is left out."""
+    register()
+    with initialize_config_dir(str(project.CONF), version_base="1.3"):
+        return hydra.compose("config", list(overrides))
 
 
 def to_run_config(composed: DictConfig) -> RunConfig:
@@ -181,6 +183,23 @@ def explain(error: Exception) -> MnistExpError:
         return ConfigError(f"a config file is no valid YAML: {' '.join(text.split())}")
     cause = error.__cause__
     return ConfigError(" ".join(text.split()) + (f": {_first_line(cause)}" if cause else ""))
+
+
+def _check_store_and_data(configs: Sequence[RunConfig]) -> "list[Dataset]":
+    """Make sure that the store can be used and the data can be had and split; tells which data sets those are."""
+    from mnist_exp.data import datasets
+    from mnist_exp.tracking import store
+
+    for uri in dict.fromkeys(store.resolve(config.tracking.uri) for config in configs):
+        store.connect(uri)
+    used: list[Dataset] = []
+    for data in dict.fromkeys(config.data for config in configs):
+        dataset = datasets.load(data)
+        datasets.split(dataset, data)
+        if dataset not in used:
+            used.append(dataset)
+            terminal.dataset(dataset)
+    return used
 
 
 def _job() -> "Job":
@@ -225,13 +244,15 @@ def _compose_job(master: DictConfig, overrides: list[str]) -> DictConfig:
 def _defaults() -> Mapping[str, Any]:
     """The config that no override touches, to suggest keys from; empty where even that cannot be composed."""
     try:
-        loader = GlobalHydra.instance().config_loader()
-        composed = loader.load_configuration("config", [], RunMode.RUN)
-        with_hydra = OmegaConf.to_container(composed)
-    except (HydraException, OmegaConfBaseException, AssertionError):
+        if GlobalHydra.instance().is_initialized():
+            composed = GlobalHydra.instance().config_loader().load_configuration("config", [], RunMode.RUN)
+        else:
+            composed = compose([])
+        plain = OmegaConf.to_container(composed)
+    except (HydraException, OmegaConfBaseException):
         return {}
-    assert isinstance(with_hydra, dict)
-    return {str(key): value for key, value in with_hydra.items() if key != "hydra"}
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items() if key != "hydra"}
 
 
 def _system_metrics(config: RunConfig) -> bool:

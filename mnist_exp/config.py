@@ -214,7 +214,7 @@ def check(composed: Mapping[str, Any]) -> RunConfig:
 
 def suggestion(key: str, known: Mapping[str, Any]) -> str:
     """`` Did you mean model.units?`` for a mistyped dotted key, or nothing where no key is like it."""
-    close = difflib.get_close_matches(key, [name for name, _ in _flatten(known)], n=1)
+    close = difflib.get_close_matches(key, [name for name, _ in _flatten(known)], n=1, cutoff=0.75)
     return f" Did you mean {close[0]}?" if close else ""
 
 

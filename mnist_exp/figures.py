@@ -17,7 +17,7 @@ from mnist_exp.training.range_test import RangeTest
 
 TRAINING, VALIDATION, MARK = "#3b6fb6", "#e07b39", "#b3282d"
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 11,
     "axes.titlesize": 13,
     "axes.titlelocation": "left",

@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,6 +125,12 @@ def leaderboard(board: "Leaderboard") -> None:
 def how_to_look() -> None:
     """The last line of every command that left runs behind."""
     out.print(f"See it in the MLflow UI:  [bold]{escape(_command())} ui[/]")
+
+
+def links(named: Mapping[str, str]) -> None:
+    """Addresses to open in a browser, one a line."""
+    for name, address in named.items():
+        out.print(f"  {escape(name)}\n    [bold]{escape(address)}[/]", soft_wrap=True)
 
 
 def _command() -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +70,7 @@ def load(config: DataConfig) -> Dataset:
     return _load(config.name, config.path)
 
 
+@lru_cache(maxsize=2)  # the runs of a sweep mostly share one
 def split(dataset: Dataset, config: DataConfig) -> Split:
     """Hold out the validation images, as scikit-learn's ``train_test_split`` draws them.
 

@@ -4,10 +4,12 @@ MLflow writes absolute artifact locations into its database, so a project folder
 its runs but has lost their pictures. :func:`mend` puts that right, and every command that opens a store calls it.
 """
 
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
@@ -70,6 +72,7 @@ def redact(uri: str) -> str:
     return uri.replace(parts.netloc, parts.netloc.rpartition("@")[2]) if "@" in parts.netloc else uri
 
 
+@cache
 def connect(uri: str) -> "MlflowClient":
     """A client of the store at ``uri`` (:func:`resolve`), which is created or mended first where that is needed.
 
@@ -151,8 +154,10 @@ def storing(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-        first_line = str(error).strip().partition("\n")[0]
-        raise StoreError(f"the tracking store {redact(uri)} cannot be used: {first_line}") from error
+        reason = str(error).strip().partition("\n")[0]
+        if "Max retries exceeded" in reason:  # the rest of it is the HTTP client's inner life
+            reason = "no server answers there"
+        raise StoreError(f"the tracking store {redact(uri)} cannot be used: {reason}") from error
 
 
 @contextmanager
@@ -181,7 +186,5 @@ def _quiet_mlflow() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    import logging
-
-    for name in ("alembic", "mlflow"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name, level in (("alembic", logging.WARNING), ("mlflow", logging.WARNING), ("urllib3", logging.ERROR)):
+        logging.getLogger(name).setLevel(level)

@@ -1,0 +1,97 @@
+"""``mnist-exp COMMAND``: everything around the runs. Each command imports what it needs when it is called."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from mnist_exp.errors import MnistExpError
+
+_DESCRIPTION = """\
+Everything around the runs of mnist_exp. The runs themselves are started with
+
+  python -m mnist_exp [-m] [key=value ...]
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    arguments = _parser().parse_args(argv)
+    from mnist_exp import terminal
+
+    try:
+        code: int = arguments.command(arguments)
+    except MnistExpError as error:
+        terminal.error(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mnist-exp", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    ui = commands.add_parser("ui", help="open the MLflow UI where the last sweep is visible")
+    ui.add_argument("--port", type=int, default=5000, help="where it listens; 0 takes any free port (default: 5000)")
+    ui.add_argument("--host", default="127.0.0.1", help="who may reach it (default: 127.0.0.1, this machine alone)")
+    ui.add_argument("--uri", help="a store other than MLFLOW_TRACKING_URI or the project's mlruns/")
+    ui.add_argument("--no-browser", action="store_true", help="print the link only")
+    ui.set_defaults(command=_ui)
+
+    completion = commands.add_parser("completion", help="print the shell code that completes both commands")
+    completion.add_argument("shell", choices=("bash", "zsh"))
+    completion.set_defaults(command=_completion)
+    return parser
+
+
+def _ui(arguments: argparse.Namespace) -> int:
+    import signal
+    import webbrowser
+
+    from mnist_exp import terminal
+    from mnist_exp.analysis import records
+    from mnist_exp.tracking import store, ui
+
+    uri = store.resolve(arguments.uri)
+    client = store.connect(uri)
+    sweep = records.latest_sweep(client)
+    jobs = records.children(client, sweep.run_id) if sweep else []
+    experiment_ids = sorted({job.experiment_id for job in jobs}) or records.experiments_with_runs(client) or ["0"]
+
+    def show(address: str) -> None:
+        page = ui.experiment_link(address, experiment_ids[-1], sweep.run_id if sweep else None)
+        links = {f"the last sweep, {sweep.name}" if sweep else "runs": page}
+        if len(jobs) > 1:
+            links["its runs compared"] = ui.compare_link(address, experiment_ids, [job.run_id for job in jobs])
+        links["everything"] = address
+        terminal.links(links)
+        if not arguments.no_browser:
+            webbrowser.open(page)
+
+    if uri.startswith("http"):
+        show(store.redact(uri))
+        return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both ways of stopping it stop the server, too
+    terminal.out.print(f"Starting the MLflow UI on {store.redact(uri)} ...", soft_wrap=True)
+    try:
+        with ui.serve(uri, arguments.host, arguments.port) as address:
+            show(address)
+            terminal.out.print("Ctrl-C stops it.")
+            signal.pause()
+    except KeyboardInterrupt:
+        pass  # the way it is meant to end
+    return 0
+
+
+def _completion(arguments: argparse.Namespace) -> int:
+    from mnist_exp.completion import script
+
+    sys.stdout.write(script(arguments.shell))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
