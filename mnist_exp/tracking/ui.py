@@ -6,11 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO
 from urllib.parse import quote
 
 from mnist_exp.errors import StoreError
@@ -38,20 +40,16 @@ def serve(uri: str, host: str = "127.0.0.1", port: int = 5000) -> Iterator[str]:
     address = f"http://{host}:{port}"
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += ["--workers", "1", "--host", host, "--port", str(port)]
-    # A process group of its own: the server starts a worker, which must end with it.
-    server = subprocess.Popen(
-        command,
-        env={**os.environ, **_LEAN},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        _wait_until_up(server, address)
-        yield address
-    finally:
-        _stop(server)
+    with tempfile.TemporaryFile("w+") as said:  # no pipe: the server would stop when nobody empties it
+        # A process group of its own: the server starts a worker, which must end with it.
+        server = subprocess.Popen(
+            command, env={**os.environ, **_LEAN}, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            _wait_until_up(server, address, said)
+            yield address
+        finally:
+            _stop(server)
 
 
 def experiment_link(address: str, experiment_id: str, sweep: str | None = None) -> str:
@@ -83,13 +81,13 @@ def _reserve(host: str, port: int) -> int:
         return free
 
 
-def _wait_until_up(server: subprocess.Popen[str], address: str) -> None:
+def _wait_until_up(server: subprocess.Popen[bytes], address: str, said: IO[str]) -> None:
     deadline = time.monotonic() + _UP_WITHIN_S
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            assert server.stdout is not None
-            said = server.stdout.read().strip().splitlines() or ["nothing"]
-            raise StoreError(f"the MLflow server ended at once with code {server.returncode}; it said: {said[-1]}")
+            said.seek(0)
+            last = (said.read().strip().splitlines() or ["nothing"])[-1]
+            raise StoreError(f"the MLflow server ended at once with code {server.returncode}; it said: {last}")
         try:
             with urllib.request.urlopen(f"{address}/health", timeout=2):
                 return
@@ -98,7 +96,7 @@ def _wait_until_up(server: subprocess.Popen[str], address: str) -> None:
     raise StoreError(f"the MLflow server did not answer at {address} within {_UP_WITHIN_S:.0f} s")
 
 
-def _stop(server: subprocess.Popen[str]) -> None:
+def _stop(server: subprocess.Popen[bytes]) -> None:
     for deadly in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(server.pid, deadly)
@@ -107,5 +105,3 @@ def _stop(server: subprocess.Popen[str]) -> None:
             break
         except subprocess.TimeoutExpired:
             continue
-    if server.stdout is not None:
-        server.stdout.close()
