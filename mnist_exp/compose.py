@@ -139,10 +139,10 @@ class BeforeStart(Callback):
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:
-    """What a command line with ``overrides`` composes to, without running it; ``hydra`` is left out."""
+    """What a command line with ``overrides`` composes to, Hydra's own part included, without running it."""
     register()
     with initialize_config_dir(str(project.CONF), version_base="1.3"):
-        return hydra.compose("config", list(overrides))
+        return hydra.compose("config", list(overrides), return_hydra_config=True)
 
 
 def to_run_config(composed: DictConfig) -> RunConfig:

@@ -1,1 +1,136 @@
+"""What the tests share: a clean environment, composed configs, a checkout of their own for the real command."""
 
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mnist_exp.analysis.records import Record
+from mnist_exp.config import RunConfig
+from mnist_exp.data.files import Arrays
+
+PROJECT = Path(__file__).resolve().parent.parent
+OWN_VARIABLES = ("MNIST_EXP_", "MLFLOW_", "HYDRA_", "KERAS_HOME")
+
+
+def real_mnist() -> Path | None:
+    """The real data set, where this machine has it: MNIST_EXP_DATA, or beside the checkout."""
+    candidates = [os.environ.get("MNIST_EXP_DATA"), PROJECT.parent / "shared" / "data" / "mnist.npz"]
+    return next((Path(path) for path in candidates if path and Path(path).exists()), None)
+
+
+REAL_MNIST = real_mnist()
+needs_real_mnist = pytest.mark.skipif(REAL_MNIST is None, reason="needs the real MNIST: set MNIST_EXP_DATA to its .npz")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of the machine reaches a test, and none of Keras's caches."""
+    for name in list(os.environ):
+        if name.startswith(OWN_VARIABLES):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+@pytest.fixture
+def composed() -> Callable[..., RunConfig]:
+    """Compose and check a config, on the embedded digits unless told otherwise."""
+    from mnist_exp.compose import compose, to_run_config
+
+    def make(*overrides: str) -> RunConfig:
+        own = [] if any(each.startswith("data=") for each in overrides) else ["data=digits"]
+        return to_run_config(compose([*own, *overrides]))
+
+    return make
+
+
+@pytest.fixture
+def some_arrays() -> Arrays:
+    """A small data set of somebody's own: 60 training and 20 test images, every label equally often."""
+    random = np.random.default_rng(0)
+    return {
+        "x_train": random.integers(0, 256, (60, 28, 28), dtype=np.uint8),
+        "y_train": np.arange(60, dtype=np.uint8) % 10,
+        "x_test": random.integers(0, 256, (20, 28, 28), dtype=np.uint8),
+        "y_test": np.arange(20, dtype=np.uint8) % 10,
+    }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A copy of the project in which the real command runs, with a store of its own."""
+
+    root: Path
+
+    @property
+    def uri(self) -> str:
+        return f"sqlite:///{self.root / 'mlruns' / 'mlflow.db'}"
+
+    def run(self, *arguments: str, folder: str = ".", **environment: str) -> Outcome:
+        """``python -m mnist_exp ARGUMENTS`` in one of its folders."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(OWN_VARIABLES)}
+        done = subprocess.run(
+            [sys.executable, "-m", "mnist_exp", *arguments],
+            cwd=self.root / folder,
+            env={**kept, "PYTHONPATH": str(self.root), "KERAS_HOME": str(self.root / "keras"), **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def copy_project(target: Path) -> Checkout:
+    for folder in ("conf", "experiments", "mnist_exp"):
+        shutil.copytree(PROJECT / folder, target / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return Checkout(target)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    """A fresh copy of the project; a space in its path, as people have."""
+    return copy_project(tmp_path / "my project")
+
+
+@dataclass(frozen=True)
+class SweepStore:
+    """The sweep of the README on the embedded digits, as the real command left it."""
+
+    checkout: Checkout
+    outcome: Outcome
+    uri: str
+    experiment_id: str
+    parent: str
+    children: list[Record]
+
+
+@pytest.fixture(scope="session")
+def sweep_store(tmp_path_factory: pytest.TempPathFactory) -> SweepStore:
+    """Runs the README's sweep once for all tests that look at it: one process that imports TensorFlow."""
+    from mnist_exp.analysis import records
+    from mnist_exp.tracking import store
+
+    checkout = copy_project(tmp_path_factory.mktemp("sweep") / "my project")
+    outcome = checkout.run("-m", "model.units=4,10", "optimizer.lr=0.001,0.01", "data=digits")
+    assert outcome.code == 0, outcome.err
+    client = store.connect(checkout.uri)
+    parent = records.latest_sweep(client)
+    assert parent is not None
+    children = records.children(client, parent.run_id)
+    return SweepStore(checkout, outcome, checkout.uri, parent.experiment_id, parent.run_id, children)

@@ -63,7 +63,7 @@ def digest(array: NDArray[np.uint8]) -> str:
 
 def _read_npz(path: Path) -> dict[str, NDArray[np.uint8]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{path} is a single array: expected an .npz with {', '.join(NAMES)}")
             missing = [name for name in NAMES if name not in archive.files]

@@ -1,10 +1,11 @@
 """The real MNIST: what identifies it, where Keras keeps it, where it is downloaded from."""
 
 import os
-import queue
 import tempfile
 import threading
 import urllib.request
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
@@ -91,19 +92,23 @@ def _connect(url: str, timeout_s: float) -> HTTPResponse:
     A socket's own time limit counts for each address in turn and not at all for the look-up of the name,
     so the opening runs in a thread that is waited for no longer than that.
     """
-    outcome: queue.SimpleQueue[HTTPResponse | Exception] = queue.SimpleQueue()
+    opened: Future[HTTPResponse] = Future()
 
     def opening() -> None:
         try:
-            outcome.put(urllib.request.urlopen(url, timeout=timeout_s))
-        except Exception as error:  # noqa: BLE001  whatever it is, it is raised again below, in the caller's thread
-            outcome.put(error)
+            opened.set_result(urllib.request.urlopen(url, timeout=timeout_s))
+        except Exception as error:  # noqa: BLE001  whatever it is, it is raised again in the caller's thread
+            opened.set_exception(error)
 
     threading.Thread(target=opening, daemon=True).start()
     try:
-        opened = outcome.get(timeout=timeout_s)
-    except queue.Empty:
+        return opened.result(timeout=timeout_s)
+    except FutureTimeoutError:
+        opened.add_done_callback(_close_late)
         raise TimeoutError(f"no answer within {timeout_s:g} s") from None
-    if isinstance(opened, Exception):
-        raise opened
-    return opened
+
+
+def _close_late(opened: "Future[HTTPResponse]") -> None:
+    """Nobody waits for this answer any more."""
+    if opened.exception() is None:
+        opened.result().close()

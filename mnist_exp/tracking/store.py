@@ -4,15 +4,17 @@ MLflow writes absolute artifact locations into its database, so a project folder
 its runs but has lost their pictures. :func:`mend` puts that right, and every command that opens a store calls it.
 """
 
+import hashlib
 import logging
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 
@@ -174,7 +176,10 @@ def _alone(uri: str) -> Iterator[None]:
 
 def _artifacts(folder: Path, experiment: str) -> Path:
     """Where the artifacts of an experiment lie: beside the database, under a name that is safe in a path and URI."""
-    return folder / "artifacts" / quote(experiment, safe=" ").replace(" ", "_")
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", experiment)
+    if safe != experiment:  # two names may look alike now
+        safe += f"-{hashlib.sha256(experiment.encode()).hexdigest()[:8]}"
+    return folder / "artifacts" / safe
 
 
 def _quiet_mlflow() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
 from mnist_exp.errors import Diverged
 from mnist_exp.tracking.tracker import Tracker
@@ -30,7 +31,8 @@ class TrackingCallback(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
         """Note the rate, which is set by now, and the time."""
-        self._lr = float(self.model.optimizer.learning_rate)
+        # The optimizer keeps it as float32: its shortest text is 0.001, not 0.0010000000474974513.
+        self._lr = float(str(np.float32(self.model.optimizer.learning_rate)))
         self._began = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:

@@ -1,0 +1,75 @@
+"""mnist-exp and shell completion."""
+
+import shutil
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from mnist_exp import cli
+from mnist_exp.completion import script
+from mnist_exp.errors import StoreError
+from mnist_exp.tracking import ui
+
+BASH = shutil.which("bash")
+
+ASK = """
+COMP_LINE="$1"; COMP_POINT=${#1}; COMP_WORDS=($1); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMPREPLY=()
+"$2"; echo "${COMPREPLY[*]}"
+"""
+
+
+@pytest.mark.skipif(BASH is None, reason="needs bash")
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("{python} -m mnist_exp model=", "cnn mlp"),
+        ("{python} -m mnist_exp -m model.u", "model.units="),
+        ("{python} -m mnist_exp seed=3 experiment=model_", "model_1 model_2 model_3 model_4 model_5 model_6"),
+        ("{python} -m other_module model=", ""),
+    ],
+)
+def test_bash_completes_overrides(line: str, offered: str) -> None:
+    code = script("bash") + ASK
+    arguments = ["-c", code, "bash", line.format(python=sys.executable), "_mnist_exp_overrides"]
+    done = subprocess.run([BASH or "", *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == offered
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(["--help"])
+    assert left.value.code == 0
+    said = capsys.readouterr().out
+    assert "python -m mnist_exp" in said
+    assert "ui" in said
+    assert "completion" in said
+
+
+def test_a_command_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(["iu"])
+    assert left.value.code == 2
+    assert "invalid choice: 'iu'" in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_said_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with (
+            pytest.raises(StoreError, match=f"--port must be free on 127.0.0.1. Received: {port}"),
+            ui.serve("", port=port),
+        ):
+            pass
+
+
+def test_links_open_where_metrics_are_visible() -> None:
+    page = ui.experiment_link("http://h:1", "3", "abc")
+    assert page.startswith("http://h:1/#/experiments/3/runs?workflowType=machine_learning&searchFilter=")
+    assert "abc" in page
+
+
+def test_completion_is_printed_for_a_shell(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["completion", "zsh"]) == 0
+    assert "bashcompinit" in capsys.readouterr().out

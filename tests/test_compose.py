@@ -1,0 +1,127 @@
+"""The command line: one clear line for a mistake, exit code 2, and nothing started."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import absl.logging
+import pytest
+from conftest import Checkout
+
+from mnist_exp import compose, project
+
+Command = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, request: pytest.FixtureRequest
+) -> Command:
+    """The real main function in this process; gives its exit code and what it wrote to standard error."""
+    monkeypatch.setattr(project, "root", lambda: tmp_path)
+    # Hydra closes every log handler, and absl's closes its stream: where TensorFlow was imported before, pytest's own.
+    absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
+
+    def call(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["mnist_exp", *arguments])
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        try:
+            code = compose.main()
+        except SystemExit as left:
+            code = int(str(left.code))
+        return code, capsys.readouterr().err
+
+    return call
+
+
+MISTAKES = {
+    "model.unitz=3": "model.unitz is not a key. Did you mean model.units? Received: 'model.unitz=3'",
+    "+model.unitz=3": "model.unitz is not a key. Did you mean model.units? Received: 3",
+    "modle=mlp": "modle is not a key. Did you mean model? Received: 'modle=mlp'",
+    "model=rnn": "model must be one of cnn, mlp. Received: 'rnn'",
+    "experiment=model_9": "experiment must be one of model_1, model_2, model_3, model_4, model_5, model_6. "
+    "Received: 'model_9'",
+    "optimizer.lr=0": "optimizer.lr must be greater than 0. Received: 0",
+    "model.units=4,10": "'model.units=4,10' holds several values: "
+    "sweep over them with python -m mnist_exp -m model.units=4,10",
+    "units": "'units' is no override of the form key=value: Error parsing override 'units'",
+    "tracking.uri=./mlruns": "tracking.uri must be a database or a server, such as sqlite:///runs.db or "
+    "http://host:5000. Received: './mlruns'",
+    "model.units=${nothing}": "Interpolation key 'nothing' not found full_key: model.units object_type=dict",
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_and_starts_nothing(command: Command, tmp_path: Path, mistake: str) -> None:
+    assert command("data=digits", mistake) == (2, f"error: {MISTAKES[mistake]}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_data_that_cannot_be_had_is_known_before_anything_starts(command: Command, tmp_path: Path) -> None:
+    code, said = command("data.path=/nowhere.npz", f"tracking.uri=sqlite:///{tmp_path / 'store' / 'mlflow.db'}")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "data.path must be an .npz file or a folder of IDX files. Received: '/nowhere.npz'" in said
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("sweep", "said"),
+    [
+        (["model.units=4,-4"], "model.units must be greater than 0. Received: -4"),
+        (["model.units=4,10", "optimizer.lr=0.1,fast"], "optimizer.lr must be a valid number. Received: 'fast'"),
+        (["model.unitz=4,10"], "model.unitz is not a key. Did you mean model.units? Received: 'model.unitz=4,10'"),
+        (["model=mlp,rnn"], "model must be one of cnn, mlp. Received: 'rnn'"),
+    ],
+)
+def test_a_sweep_is_checked_whole_before_its_first_job(
+    command: Command, tmp_path: Path, sweep: list[str], said: str
+) -> None:
+    assert command("-m", "data=digits", *sweep) == (2, f"error: {said}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_experiment_file_that_cannot_be_read_is_left_out_with_a_warning(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "broken.yaml").write_text("model: [\n")
+    code, said = command("--cfg", "job")
+    assert code == 0
+    assert "broken.yaml is left out, it cannot be read" in said
+
+
+def test_an_experiment_of_ones_own_is_a_file_in_experiments(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "wide.yaml").write_text("model: {units: 77}\n")
+    assert compose.to_run_config(compose.compose(["experiment=wide"])).model.units == 77
+
+
+LIGHT = """
+import sys
+from mnist_exp.{module} import main
+sys.argv = ["mnist_exp", *{arguments}]
+try:
+    main()
+except SystemExit:
+    pass
+heavy = {{"tensorflow", "keras", "mlflow", "sklearn", "scipy", "matplotlib"}} & set(sys.modules)
+sys.exit(f"imported: {{heavy}}" if heavy else 0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("compose", ["--help"]),
+        ("compose", ["--cfg", "job"]),
+        ("compose", ["model.units=-4"]),
+        ("compose", ["-m", "model.unitz=4,10"]),
+        ("cli", ["--help"]),
+        ("cli", ["completion", "bash"]),
+    ],
+)
+def test_help_and_config_errors_import_nothing_heavy(checkout: Checkout, module: str, arguments: list[str]) -> None:
+    code = LIGHT.format(module=module, arguments=arguments)
+    done = subprocess.run([sys.executable, "-c", code], cwd=checkout.root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,102 @@
+"""Figures say what they show: titles, axes, units, and what is to be read off them."""
+
+import sys
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from mnist_exp import figures
+from mnist_exp.data.datasets import Dataset, Examples
+from mnist_exp.data.files import Arrays
+from mnist_exp.evaluation import Evaluation, evaluate
+from mnist_exp.training import range_test
+
+
+@pytest.fixture
+def dataset(some_arrays: Arrays) -> Dataset:
+    train, test = (Examples(some_arrays[f"x_{part}"], some_arrays[f"y_{part}"]) for part in ("train", "test"))
+    return Dataset("own", "own.npz", train, test, digest="0" * 64)
+
+
+@pytest.fixture
+def evaluation(dataset: Dataset) -> Evaluation:
+    said = np.eye(10, dtype=np.float32)[np.where(dataset.test.labels == 4, 9, dataset.test.labels)]
+    return evaluate(dataset.test.labels, said)
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def legend(figure: Figure) -> list[str]:
+    found = figure.axes[0].get_legend()
+    assert found is not None
+    return [text.get_text() for text in found.get_texts()]
+
+
+def test_loss_shows_training_and_validation_and_marks_the_best() -> None:
+    axes = figures.loss([0.9, 0.5, 0.3], [0.8, 0.4, 0.6], "model_2").axes[0]
+    assert axes.get_title(loc="left") == "Loss · model_2"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "cross-entropy (nats)")
+    assert np.array_equal(axes.lines[0].get_ydata(), [0.9, 0.5, 0.3])
+    assert legend(axes.figure) == ["training", "validation", "best: 0.4000, epoch 2"]  # type: ignore[arg-type]
+
+
+def test_accuracy_marks_the_highest() -> None:
+    assert legend(figures.accuracy([0.1, 0.2], [0.3, 0.2], "r"))[-1] == "best: 0.3000, epoch 1"
+
+
+def test_learning_rate_is_logarithmic_where_it_spans_decades() -> None:
+    assert figures.learning_rate([1e-4, 1e-2], "r").axes[0].get_yscale() == "log"
+    assert figures.learning_rate([1e-3, 1e-3], "r").axes[0].get_yscale() == "linear"
+
+
+def test_range_test_shades_the_decade_below_the_lowest_loss() -> None:
+    test = range_test.read([1e-4, 1e-3, 1e-2, 1e-1], [2.0, 1.0, 0.5, 3.0])
+    assert test.band == pytest.approx((1e-3, 1e-2))
+    axes = figures.range_test(test, "model_3").axes[0]
+    assert axes.get_xscale() == "log"
+    assert legend(axes.figure)[0] == "suggested: 0.001 to 0.01"  # type: ignore[arg-type]
+
+
+def test_range_test_passes_over_losses_that_are_no_number() -> None:
+    assert range_test.read([1e-4, 1e-3, 1e-2], [2.0, 1.0, float("nan")]).lowest_rate == 1e-3
+
+
+def test_confusion_matrix_has_shares_counts_and_a_colour_bar(evaluation: Evaluation) -> None:
+    figure = figures.confusion_matrix(evaluation, "model_6")
+    assert figure.axes[0].get_title(loc="left") == "Confusion matrix · model_6\ntest accuracy 90.00%"
+    assert texts(figure).count("100%") == 10
+    assert texts(figure).count("2") == 10
+    assert figure.axes[1].get_ylabel() == "share of the true digit"
+
+
+def test_mistakes_are_only_mistakes(dataset: Dataset, evaluation: Evaluation) -> None:
+    figure = figures.mistakes(dataset.test, evaluation, "r")
+    shown = [title for axes in figure.axes if (title := axes.get_title(loc="left"))]
+    assert shown == ["9 (100%), is 4"] * 2
+
+
+def test_predictions_show_the_first_images(dataset: Dataset, evaluation: Evaluation) -> None:
+    figure = figures.predictions(dataset.test, evaluation, "r")
+    assert figure.axes[0].get_title(loc="left") == "0 (100%)"
+    assert figure.axes[4].get_title(loc="left") == "9 (100%), is 4"
+
+
+def test_a_data_set_is_explored_in_three_figures(dataset: Dataset) -> None:
+    counts = figures.class_counts(dataset).axes[0]
+    assert [bar.get_height() for bar in counts.patches[:10]] == [6] * 10  # type: ignore[attr-defined]
+    before, after = figures.pixels(dataset).axes
+    assert before.get_yscale() == "log"
+    assert before.get_xlim()[1] == pytest.approx(255 * after.get_xlim()[1])
+    assert len(figures.samples(dataset).axes) == 120
+
+
+def test_a_long_name_stays_within_the_figure() -> None:
+    assert len(figures.loss([1], [1], "key=value " * 40).axes[0].get_title(loc="left")) <= 78
+
+
+def test_png_is_a_png_and_pyplot_is_never_touched() -> None:
+    assert figures.png(figures.loss([1.0], [1.0], "r")).startswith(b"\x89PNG")
+    assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()

@@ -1,0 +1,131 @@
+"""One run, told to a tracker: all that a team needs to judge it."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mnist_exp import evaluation, models
+from mnist_exp.config import RunConfig
+from mnist_exp.data import datasets
+from mnist_exp.errors import RunFailed
+from mnist_exp.run import Job, run
+from mnist_exp.tracking.tracker import MemoryTracker, Status
+from mnist_exp.training.epochs import Epoch
+
+Composed = Callable[..., RunConfig]
+
+ROOT_PICTURES = {"loss.png", "accuracy.png", "lr.png", "confusion_matrix.png", "predictions.png", "mistakes.png"}
+IN_FOLDERS = {
+    *("evaluation/confusion_matrix.csv", "evaluation/classification_report.json"),
+    *("data/samples.png", "data/class_counts.png", "data/pixels.png"),
+    *("provenance/environment.txt", "provenance/git.diff", "provenance/rerun.sh"),
+    *("config/config.yaml", "log/mnist_exp.log"),
+}
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "config.yaml").write_text("seed: 17\n")
+    (tmp_path / "mnist_exp.log").write_text("a line\n")
+    return Job("a run", ("model.units=6", "optimizer.lr=0.01"), tmp_path)
+
+
+def finished(config: RunConfig, job: Job) -> MemoryTracker:
+    tracker = MemoryTracker()
+    epochs: list[Epoch] = []
+    run(config, job, datasets.load(config.data), tracker, epochs.append)
+    assert [epoch.number for epoch in epochs] == list(range(1, config.training.epochs + 1))
+    return tracker
+
+
+@pytest.fixture
+def tracker(composed: Composed, job: Job) -> MemoryTracker:
+    return finished(composed("model.units=6", "optimizer.lr=0.01", "training.epochs=3"), job)
+
+
+def test_everything_that_is_promised_is_logged(tracker: MemoryTracker) -> None:
+    assert set(tracker.artifacts) == ROOT_PICTURES | IN_FOLDERS
+    assert tracker.status == Status.FINISHED
+    assert tracker.params["data"] == "digits"
+    assert tracker.params["model.units"] == 6
+    assert tracker.datasets["training"].name == "digits"
+    names = {"test/loss", "test/accuracy", "best/val_accuracy", "best/val_loss", "best/epoch", "train_seconds"}
+    names |= {f"test/recall_{digit}" for digit in range(10)}
+    assert all(list(tracker.metrics[name]) == [0] for name in names)
+
+
+def test_a_range_test_has_its_own_picture(composed: Composed, job: Job) -> None:
+    assert "lr_range.png" in finished(composed("lr=range_test", "training.epochs=2"), job).artifacts
+
+
+def test_best_values_are_those_of_the_epochs(tracker: MemoryTracker) -> None:
+    accuracies = tracker.metrics["val_accuracy"]
+    assert tracker.metrics["best/val_accuracy"][0] == max(accuracies.values())
+    assert accuracies[int(tracker.metrics["best/epoch"][0])] == max(accuracies.values())
+    assert tracker.metrics["best/val_loss"][0] == min(tracker.metrics["val_loss"].values())
+
+
+def test_test_scores_are_those_of_the_model_that_was_kept(tracker: MemoryTracker) -> None:
+    test = tracker.datasets["training"].test
+    assert tracker.model is not None
+    again = evaluation.evaluate(test.labels, tracker.model.predict(test.images, verbose=0))
+    assert again.accuracy == tracker.metrics["test/accuracy"][0]
+    assert again.loss == pytest.approx(tracker.metrics["test/loss"][0], rel=1e-5)
+    table = np.genfromtxt(tracker.artifacts["evaluation/confusion_matrix.csv"].decode().splitlines(), delimiter=",")
+    assert np.array_equal(table[1:, 1:], again.confusion)
+    report = json.loads(tracker.artifacts["evaluation/classification_report.json"])
+    assert report["7"]["recall"] == pytest.approx(tracker.metrics["test/recall_7"][0])
+
+
+def test_where_it_came_from_is_in_its_tags(tracker: MemoryTracker) -> None:
+    assert tracker.tags["dataset"] == "digits"
+    assert tracker.tags["dataset.digest"] == tracker.datasets["training"].digest
+    assert tracker.tags["version.tensorflow"].startswith("2.")
+    assert {"command", "host", "version.python"} <= set(tracker.tags)
+    assert "python -m mnist_exp model.units=6 optimizer.lr=0.01" in tracker.artifacts["provenance/rerun.sh"].decode()
+    assert "of the test images right" in tracker.tags["mlflow.note.content"]
+
+
+def test_pictures_of_the_data_are_drawn_once_per_process(composed: Composed, job: Job) -> None:
+    config = composed("training.epochs=1", "data.limit=100")
+    first, second = finished(config, job), finished(config, job)
+    for name in ("data/samples.png", "data/class_counts.png", "data/pixels.png"):
+        assert first.artifacts[name] is second.artifacts[name]
+
+
+def test_a_run_that_diverges_ends_failed_with_its_reason(composed: Composed, job: Job) -> None:
+    config, tracker = composed("optimizer=sgd", "optimizer.lr=1e30", "training.epochs=3"), MemoryTracker()
+    with pytest.raises(RunFailed, match="the loss of epoch 1 is nan"):
+        run(config, job, datasets.load(config.data), tracker, lambda _: None)
+    assert tracker.status == Status.FAILED
+    assert tracker.tags["failure"] == "diverged"
+    assert list(tracker.metrics["loss"]) == [1]
+    assert "Diverged" in tracker.artifacts["log/traceback.txt"].decode()
+
+
+def test_a_mistake_of_ours_ends_failed_too(
+    composed: Composed, job: Job, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a mistake\nof two lines")
+
+    monkeypatch.setattr(models, "build", broken)
+    tracker = MemoryTracker()
+    with caplog.at_level(logging.CRITICAL), pytest.raises(RunFailed, match="^RuntimeError: a mistake$"):
+        run(composed(), job, datasets.load(composed().data), tracker, lambda _: None)
+    assert (tracker.status, tracker.tags["failure"]) == (Status.FAILED, "RuntimeError")
+
+
+def test_ctrl_c_ends_a_run_as_killed(composed: Composed, job: Job) -> None:
+    def interrupt(_: Epoch) -> None:
+        raise KeyboardInterrupt
+
+    tracker = MemoryTracker()
+    with pytest.raises(KeyboardInterrupt):
+        run(composed(), job, datasets.load(composed().data), tracker, interrupt)
+    assert tracker.status == Status.KILLED

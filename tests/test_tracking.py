@@ -1,0 +1,163 @@
+"""What every tracker promises, held against each of them; and what MLflow's adds."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mnist_exp import models
+from mnist_exp.config import RunConfig
+from mnist_exp.data import datasets
+from mnist_exp.errors import StoreError
+from mnist_exp.tracking import store
+from mnist_exp.tracking.mlflow import MlflowTracker
+from mnist_exp.tracking.tracker import MemoryTracker, Status, Tracker
+
+Composed = Callable[..., RunConfig]
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One SQLite store for all tests of this file: creating one takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
+
+
+@pytest.fixture
+def mlflow_tracker(uri: str) -> MlflowTracker:
+    client = store.connect(uri)
+    return MlflowTracker.open(client, uri, store.experiment_id(client, uri, "contract"), "a run")
+
+
+@pytest.fixture(params=["memory", "mlflow"])
+def tracker(request: pytest.FixtureRequest) -> Tracker:
+    if request.param == "memory":
+        return MemoryTracker()
+    opened: MlflowTracker = request.getfixturevalue("mlflow_tracker")
+    return opened
+
+
+class Kept:
+    """What a tracker kept, read back the same way from either."""
+
+    def __init__(self, tracker: Tracker, uri: str, tmp_path: Path) -> None:
+        self.params: dict[str, str]
+        if isinstance(tracker, MemoryTracker):
+            self.params = {key: "null" if v is None else str(v).lower() for key, v in tracker.params.items()}
+            self.metrics = tracker.metrics
+            self.tags, self.artifacts = tracker.tags, tracker.artifacts
+            self.status = tracker.status
+            return
+        client = store.connect(uri)
+        run = client.get_run(tracker.run_id)
+        self.params, self.tags = dict(run.data.params), dict(run.data.tags)
+        self.metrics = {
+            name: {point.step: point.value for point in client.get_metric_history(tracker.run_id, name)}
+            for name in run.data.metrics
+        }
+        folder = Path(client.download_artifacts(tracker.run_id, "", str(tmp_path)))
+        self.artifacts = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+        self.status = None if run.info.status == "RUNNING" else Status(run.info.status)
+
+
+@pytest.fixture
+def kept(tracker: Tracker, uri: str, tmp_path: Path) -> Callable[[], Kept]:
+    return lambda: Kept(tracker, uri, tmp_path)
+
+
+class TestContract:
+    def test_params_are_kept_as_a_command_line_takes_them(self, tracker: Tracker, kept: Callable[[], Kept]) -> None:
+        tracker.log_params({"model.units": 4, "optimizer.lr": 0.001, "data.limit": None, "data.normalize": True})
+        expected = {"model.units": "4", "optimizer.lr": "0.001", "data.limit": "null", "data.normalize": "true"}
+        assert kept().params == expected
+
+    def test_a_param_cannot_change(self, tracker: Tracker) -> None:
+        tracker.log_params({"seed": 1})
+        with pytest.raises(StoreError):
+            tracker.log_params({"seed": 2})
+
+    def test_more_params_than_a_batch_holds(self, tracker: Tracker, kept: Callable[[], Kept]) -> None:
+        tracker.log_params({f"key.{number}": number for number in range(250)})
+        assert len(kept().params) == 250
+
+    def test_metrics_are_kept_under_their_step(self, tracker: Tracker, kept: Callable[[], Kept]) -> None:
+        for step in (1, 2, 3):
+            tracker.log_metrics({"loss": 1 / step, "test/recall_0": 0.5}, step=step)
+        assert kept().metrics["loss"] == {1: 1.0, 2: 0.5, 3: pytest.approx(1 / 3)}
+
+    def test_a_later_tag_replaces_an_earlier_one(self, tracker: Tracker, kept: Callable[[], Kept]) -> None:
+        tracker.set_tags({"note": "first"})
+        tracker.set_tags({"note": "second"})
+        assert kept().tags["note"] == "second"
+
+    def test_artifacts_lie_where_they_were_put(self, tracker: Tracker, kept: Callable[[], Kept]) -> None:
+        tracker.log_artifact("loss.png", b"\x89PNG")
+        tracker.log_artifact("evaluation/report.json", b"{}")
+        assert kept().artifacts == {"loss.png": b"\x89PNG", "evaluation/report.json": b"{}"}
+
+    @pytest.mark.parametrize("status", list(Status))
+    def test_a_run_ends_as_it_is_closed(self, tracker: Tracker, kept: Callable[[], Kept], status: Status) -> None:
+        assert kept().status is None
+        tracker.close(status)
+        assert kept().status == status
+
+
+class TestMlflow:
+    def test_the_data_set_is_an_input_with_the_digest_of_its_content(
+        self, mlflow_tracker: MlflowTracker, uri: str, composed: Composed
+    ) -> None:
+        dataset = datasets.load(composed().data)
+        mlflow_tracker.log_dataset(dataset, "training")
+        inputs = store.connect(uri).get_run(mlflow_tracker.run_id).inputs
+        assert inputs is not None
+        (given,) = inputs.dataset_inputs
+        assert (given.dataset.name, given.dataset.digest) == ("digits", dataset.digest[:32])
+        assert json.loads(given.dataset.profile or "")["sha256"] == dataset.digest
+        assert [(tag.key, tag.value) for tag in given.tags] == [("mlflow.data.context", "training")]
+
+    @pytest.mark.parametrize("normalize", [True, False], ids=["normalised", "raw"])
+    def test_the_model_takes_raw_pixels_and_predicts_as_it_did(
+        self, mlflow_tracker: MlflowTracker, uri: str, composed: Composed, normalize: bool
+    ) -> None:
+        import mlflow.pyfunc
+
+        images = datasets.load(composed().data).test.images[:7]
+        model = models.build(composed().model, normalize=normalize)
+        mlflow_tracker.log_model(model, images[:2])
+        client = store.connect(uri)
+        outputs = client.get_run(mlflow_tracker.run_id).outputs
+        assert outputs is not None
+        (output,) = outputs.model_outputs
+        location = client.get_logged_model(output.model_id).artifact_location
+        loaded = mlflow.pyfunc.load_model(location)
+        assert np.array_equal(loaded.predict(images), model.predict(images, verbose=0))
+        assert str(loaded.metadata.signature.inputs) == "[Tensor('uint8', (-1, 28, 28))]"
+        assert np.array_equal(loaded.input_example, images[:2])
+
+    def test_no_run_is_ever_active_behind_our_back(self, mlflow_tracker: MlflowTracker) -> None:
+        import mlflow
+
+        mlflow_tracker.log_metrics({"loss": 1.0}, step=1)
+        assert mlflow.active_run() is None
+
+    def test_system_metrics_are_on_by_a_switch(self, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+        client = store.connect(uri)
+        experiment = store.experiment_id(client, uri, "system")
+        tracker = MlflowTracker.open(client, uri, experiment, "watched", system_metrics=True)
+        _wait_for(lambda: client.get_run(tracker.run_id).data.metrics.get("system/cpu_utilization_percentage"))
+        tracker.close(Status.FINISHED)
+        assert "system/system_memory_usage_megabytes" in client.get_run(tracker.run_id).data.metrics
+
+    def test_what_is_too_long_for_mlflow_is_cut(self, mlflow_tracker: MlflowTracker, uri: str) -> None:
+        mlflow_tracker.log_params({"long": "x" * 10_000})
+        mlflow_tracker.set_tags({"long": "x" * 10_000})
+        run = store.connect(uri).get_run(mlflow_tracker.run_id)
+        assert (len(run.data.params["long"]), len(run.data.tags["long"])) == (6000, 8000)
+
+
+def _wait_for(found: Callable[[], Any]) -> None:
+    """Ask again until something is found; each question to the store takes a while of its own."""
+    assert any(found() is not None for _ in range(2000)), "it never appeared"

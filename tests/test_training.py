@@ -1,0 +1,121 @@
+"""Training: each epoch told as it ran, the order of images its own, the same config the same figures."""
+
+import math
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import pytest
+
+from mnist_exp import models
+from mnist_exp.config import RunConfig
+from mnist_exp.data import datasets
+from mnist_exp.errors import Diverged
+from mnist_exp.tracking.tracker import MemoryTracker
+from mnist_exp.training import engine
+from mnist_exp.training.callback import TrackingCallback
+
+Composed = Callable[..., RunConfig]
+
+
+def trained(config: RunConfig) -> tuple[MemoryTracker, keras.Model]:
+    split = datasets.split(datasets.load(config.data), config.data)
+    keras.utils.set_random_seed(config.seed)
+    model = models.build(config.model, normalize=config.data.normalize)
+    tracker = MemoryTracker()
+    engine.train(model, config, split, [TrackingCallback(tracker)])
+    return tracker, model
+
+
+def weights(model: keras.Model) -> list[bytes]:
+    return [weight.tobytes() for weight in model.get_weights()]
+
+
+def test_every_epoch_is_logged_with_the_rate_it_ran_with(composed: Composed) -> None:
+    config = composed("lr=step", "lr.every=1", "lr.factor=0.5", "optimizer.lr=0.5", "training.epochs=3")
+    tracker, _ = trained(config)
+    assert tracker.metrics["lr"] == {1: 0.5, 2: 0.25, 3: 0.125}
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy", "epoch_seconds"):
+        assert list(tracker.metrics[name]) == [1, 2, 3]
+
+
+def test_the_same_config_gives_the_same_bits(composed: Composed) -> None:
+    config = composed("training.epochs=2", "data.limit=300")
+    (first, first_model), (second, second_model) = trained(config), trained(config)
+    assert weights(first_model) == weights(second_model)
+    first.metrics.pop("epoch_seconds"), second.metrics.pop("epoch_seconds")
+    assert first.metrics == second.metrics
+
+
+def test_the_seed_sets_the_weights_and_the_order_seed_the_batches(composed: Composed) -> None:
+    base = ("training.epochs=1", "data.limit=300")
+    outcomes = [weights(trained(composed(*base, *more))[1]) for more in ((), ("seed=1",), ("training.order_seed=1",))]
+    assert len({tuple(each) for each in outcomes}) == 3
+
+
+def test_the_order_of_an_epoch_is_a_permutation_that_its_seed_and_number_decide() -> None:
+    orders = [engine.batch_order(seed, epoch, 100) for seed in (1, 2) for epoch in (0, 1)]
+    assert all(sorted(order) == list(range(100)) for order in orders)
+    assert len({order.tobytes() for order in orders}) == 4
+    assert np.array_equal(orders[0], engine.batch_order(1, 0, 100))
+
+
+def test_each_epoch_shows_every_image_once_the_last_batch_being_smaller(composed: Composed) -> None:
+    split = datasets.split(datasets.load(composed().data), composed("data.limit=100").data)
+    batches = engine.ShuffledBatches(split.train, batch_size=32, order_seed=17)
+    sizes = [len(batches[index][1]) for index in range(len(batches))]
+    assert sizes == [32, 32, 16]
+    seen = np.concatenate([batches[index][0] for index in range(len(batches))])
+    assert sorted(image.tobytes() for image in seen) == sorted(image.tobytes() for image in split.train.images)
+
+
+def test_early_stopping_is_off_by_default_and_stops_when_asked(composed: Composed) -> None:
+    stuck = ("training.epochs=6", "optimizer.lr=1e-12", "data.limit=100")
+    assert len(trained(composed(*stuck))[0].metrics["loss"]) == 6
+    patient = ("training.early_stopping.patience=2", "training.early_stopping.monitor=val_accuracy")
+    assert len(trained(composed(*stuck, *patient))[0].metrics["loss"]) == 3
+
+
+def test_a_loss_that_is_no_number_ends_training_after_it_was_logged(composed: Composed) -> None:
+    with pytest.raises(Diverged, match="the loss of epoch 1 is nan at learning rate 1e[+]30: lower optimizer.lr"):
+        trained(composed("optimizer=sgd", "optimizer.lr=1e30", "training.epochs=3"))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "rmsprop"])
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_every_model_learns_with_every_optimizer(composed: Composed, model: str, optimizer: str) -> None:
+    config = composed(f"model={model}", "model.units=16", f"optimizer={optimizer}", "training.epochs=3")
+    losses = list(trained(config)[0].metrics["loss"].values())
+    assert losses[-1] < losses[0]
+
+
+class TestModels:
+    def test_the_network_of_the_tutorial(self, composed: Composed) -> None:
+        model = models.build(composed().model, normalize=True)
+        assert model.count_params() == 784 * 4 + 4 + 4 * 4 + 4 + 4 * 10 + 10
+        assert [layer.name.rstrip("_0123456789") for layer in model.layers] == [
+            *("pixels", "normalize", "flatten", "dense", "dense", "digits")
+        ]
+
+    def test_it_takes_raw_pixels_and_gives_probabilities(self, composed: Composed) -> None:
+        images = datasets.load(composed().data).test.images[:5]
+        for overrides in ([], ["model=cnn", "model.layers=4"]):
+            said = models.build(composed(*overrides).model, normalize=True)(images).numpy()
+            assert (said.shape, said.dtype) == ((5, 10), np.float32)
+            assert said.sum(axis=1) == pytest.approx(np.ones(5))
+
+    def test_normalisation_divides_by_255(self, composed: Composed) -> None:
+        config = composed().model
+        keras.utils.set_random_seed(1)
+        raw = models.build(config, normalize=False)
+        normalised = models.build(config, normalize=True)
+        image = np.full((1, 28, 28), 255, np.uint8)
+        assert raw.layers[1](image).numpy().max() == 255
+        assert math.isclose(normalised.layers[1](image).numpy().max(), 1)
+
+    @pytest.mark.parametrize(
+        "activation",
+        ["relu", "tanh", "sigmoid", "gelu", "elu", "selu", "silu", "leaky_relu", "softplus", "linear"],
+    )
+    def test_every_activation_that_the_config_allows_is_one_of_keras(self, composed: Composed, activation: str) -> None:
+        assert models.build(composed(f"model.activation={activation}").model, normalize=True)

@@ -1,0 +1,146 @@
+"""A sweep seen in MLflow's own pages, in a real browser.
+
+With MNIST_EXP_SCREENSHOTS naming a folder, the pages are saved there as pictures.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import SweepStore
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from mnist_exp.analysis.records import Record
+from mnist_exp.tracking import ui
+
+pytestmark = pytest.mark.slow
+
+_SCREENSHOTS = os.environ.get("MNIST_EXP_SCREENSHOTS")
+_PATIENCE_MS = 60_000
+_CHROMIUM_ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+# MLflow opens its assistant over a third of the page when a browser comes for the first time.
+_NO_ASSISTANT = """
+    localStorage.setItem("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true");
+    localStorage.setItem("mlflow.assistant.panelOpen_v1", "false");
+"""
+
+
+@pytest.fixture(scope="module")
+def address(sweep_store: SweepStore) -> Iterator[str]:
+    with ui.serve(sweep_store.uri, port=0) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium on the PATH to show the MLflow UI in (Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=_CHROMIUM_ARGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A new visitor's page; at the end, no script on it may have failed."""
+    expect.set_options(timeout=_PATIENCE_MS)
+    context = browser.new_context(viewport={"width": 1500, "height": 1000})
+    context.set_default_timeout(_PATIENCE_MS)
+    context.add_init_script(_NO_ASSISTANT)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    context.close()
+    assert errors == []
+
+
+def test_children_unfold_from_the_sweep_they_belong_to(page: Page, address: str, sweep_store: SweepStore) -> None:
+    page.goto(ui.experiment_link(address, sweep_store.experiment_id))
+    parent = page.locator(f"[row-id='{sweep_store.parent}']").filter(has_text="model.units × optimizer.lr")
+    expect(parent.get_by_role("link", name="model.units × optimizer.lr", exact=True)).to_be_visible()
+    for child in sweep_store.children:
+        expect(_run(page, child)).to_have_count(0)
+
+    parent.get_by_role("button").click()
+
+    for child in sweep_store.children:
+        expect(_run(page, child)).to_be_visible()
+
+
+def test_sweep_link_shows_its_children_alone_and_unfolded(page: Page, address: str, sweep_store: SweepStore) -> None:
+    page.goto(ui.experiment_link(address, sweep_store.experiment_id, sweep=sweep_store.parent))
+
+    for child in sweep_store.children:
+        expect(_run(page, child)).to_be_visible()
+    expect(page.get_by_text("4 matching runs")).to_be_visible()
+
+    columns = ["model.units", "optimizer.lr", "best/val_accuracy", "test/accuracy"]
+    _show_columns(page, columns)
+    for column in columns:
+        expect(page.get_by_role("columnheader", name=column, exact=True)).to_be_visible()
+    _screenshot(page, "mlflow_runs.png")
+
+
+def test_compare_link_shows_params_and_metrics_side_by_side(page: Page, address: str, sweep_store: SweepStore) -> None:
+    page.goto(_compare(address, sweep_store))
+    expect(page.get_by_role("heading", name="Comparing 4 Runs from 1 Experiment")).to_be_visible()
+    for key in ("model.units", "optimizer.lr"):
+        row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name=key, exact=True))
+        row.scroll_into_view_if_needed()
+        expect(row.get_by_role("cell")).to_have_text([child.params[key] for child in sweep_store.children])
+    metric = page.get_by_text("val_accuracy", exact=True)
+    metric.scroll_into_view_if_needed()
+    expect(metric).to_be_visible()
+
+    _screenshot(page, "mlflow_compare.png")
+
+
+def test_compare_link_shows_confusion_matrices_side_by_side(page: Page, address: str, sweep_store: SweepStore) -> None:
+    page.goto(_compare(address, sweep_store))
+
+    artifact = page.get_by_test_id("artifact-tree-node").get_by_text("confusion_matrix.png", exact=True)
+    artifact.click()
+
+    images = page.locator("img[src]")
+    expect(images).to_have_count(4)
+    for image in images.all():
+        image.scroll_into_view_if_needed()
+    print([i.evaluate("e=>e.outerHTML") for i in images.all()])
+    _screenshot(page, "mlflow_confusion.png")
+
+
+def _compare(address: str, store: SweepStore) -> str:
+    return ui.compare_link(address, [store.experiment_id], [child.run_id for child in store.children])
+
+
+def _run(page: Page, record: Record) -> Locator:
+    return page.get_by_role("link", name=record.name, exact=True)
+
+
+def _show_columns(page: Page, names: list[str]) -> None:
+    """Pick columns for the table of runs, as one does by hand."""
+    page.get_by_test_id("column-selection-dropdown").first.click()
+    choices = page.get_by_role("dialog")
+    for name in names:
+        choices.get_by_placeholder("Search columns").fill(name)
+        choices.get_by_title(name, exact=True).click()
+    page.keyboard.press("Escape")
+
+
+def _screenshot(page: Page, name: str) -> None:
+    if _SCREENSHOTS:
+        page.screenshot(path=Path(_SCREENSHOTS) / name, style="[data-assistant-ui] { display: none; }")
