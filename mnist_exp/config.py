@@ -191,10 +191,9 @@ class RunConfig:
 
         ``tracking`` is left out: where a run is kept is no part of what it is.
         """
-        sections = {key: value for key, value in asdict(self).items() if key != "tracking"}
-        if self.experiment is None:
-            del sections["experiment"]
-        return dict(_flatten(sections))
+        sections = {key: value for key, value in asdict(self).items() if key not in ("tracking", "experiment")}
+        chosen = {} if self.experiment is None else {"experiment": self.experiment}
+        return {**chosen, **dict(_flatten(sections))}
 
 
 _RUN = TypeAdapter(RunConfig)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mnist_exp.training.epochs import Epoch
 
 # A pipe or a file has no width of its own: there, let tables be as wide as they need.
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 180)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 # Where no terminal shows a moving bar, so many lines tell of a run, however many epochs it has.

@@ -19,13 +19,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 OWN_VARIABLES = ("MNIST_EXP_", "MLFLOW_", "HYDRA_", "KERAS_HOME")
 
 
-def real_mnist() -> Path | None:
-    """The real data set, where this machine has it: MNIST_EXP_DATA, or beside the checkout."""
-    candidates = [os.environ.get("MNIST_EXP_DATA"), PROJECT.parent / "shared" / "data" / "mnist.npz"]
-    return next((Path(path) for path in candidates if path and Path(path).exists()), None)
-
-
-REAL_MNIST = real_mnist()
+# Read before the tests take it out of their environment.
+REAL_MNIST = Path(os.environ["MNIST_EXP_DATA"]) if os.environ.get("MNIST_EXP_DATA") else None
 needs_real_mnist = pytest.mark.skipif(REAL_MNIST is None, reason="needs the real MNIST: set MNIST_EXP_DATA to its .npz")
 
 

@@ -31,6 +31,20 @@ def test_only_keys_that_differ_are_shown_a_missing_one_included() -> None:
     assert differing_keys(records) == ["units", "factor"]
 
 
+def test_keys_that_come_with_a_choice_that_differs_are_left_out() -> None:
+    runs = [
+        Record(
+            "a", "1", "a", "FINISHED", {"optimizer": "adam", "optimizer.lr": "0.1", "optimizer.beta_1": "0.9"}, {}, {}
+        ),
+        Record(
+            "b", "1", "b", "FINISHED", {"optimizer": "sgd", "optimizer.lr": "0.2", "optimizer.momentum": "0"}, {}, {}
+        ),
+    ]
+    assert differing_keys(runs) == ["optimizer", "optimizer.lr"]
+    runs.append(Record("c", "1", "c", "FINISHED", {"optimizer": "sgd", "optimizer.momentum": "0.9"}, {}, {}))
+    assert differing_keys(runs) == ["optimizer", "optimizer.lr", "optimizer.momentum"]
+
+
 def test_csv_has_a_line_for_every_run() -> None:
     text = rank([record("a", 0.8, units="4"), record("b", 0.9, units="10"), record("c", status="FAILED")]).csv()
     rows = list(csv.DictReader(text.splitlines()))

@@ -56,6 +56,16 @@ def rank(records: Sequence[Record]) -> Leaderboard:
 
 
 def differing_keys(records: Sequence[Record]) -> list[str]:
-    """The params that do not have one and the same value in all of ``records``."""
-    keys = dict.fromkeys(key for record in records for key in record.params)
-    return [key for key in keys if len({record.params.get(key) for record in records}) > 1]
+    """The params that do not have one and the same value in all of ``records``.
+
+    A key that comes and goes with a choice that differs anyway (``optimizer.momentum`` with ``optimizer=sgd``) is
+    left out, as long as the runs that have it agree on it.
+    """
+
+    def differs(key: str) -> bool:
+        values = {record.params.get(key) for record in records}
+        section = key.partition(".")[0]
+        comes_with_choice = section != key and None in values and differs(section)
+        return len(values - {None} if comes_with_choice else values) > 1
+
+    return [key for key in dict.fromkeys(key for record in records for key in record.params) if differs(key)]

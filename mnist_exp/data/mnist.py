@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
+from urllib.error import HTTPError
 
 from mnist_exp.data.files import NAMES, Arrays, digest, read
 from mnist_exp.errors import DataError
@@ -82,6 +83,8 @@ def download(url: str, target: Path, timeout_s: float = DOWNLOAD_TIMEOUT_S) -> A
                 raise refusal(Path(url), differs, arrays)
             part.replace(target)
     except (OSError, HTTPException) as error:
+        if isinstance(error, HTTPError):
+            error.close()  # it holds the connection
         raise DataError(f"MNIST could not be downloaded from {url}: {error}") from None
     return arrays
 
