@@ -53,11 +53,13 @@ def serve(uri: str, host: str = "127.0.0.1", port: int = 5000) -> Iterator[str]:
 
 
 def experiment_link(address: str, experiment_id: str, sweep: str | None = None) -> str:
-    """The page of an experiment's runs; those of one sweep alone where given, side by side and not folded away."""
+    """The page of an experiment's runs; those of one sweep alone where given, the best first."""
     query = _TRAINING_MODE
     if sweep is not None:
         wanted = f"tags.sweep = '{sweep}'"
-        query += f"&searchFilter={quote(wanted, safe='')}"
+        best_first = "metrics.`best/val_accuracy`"
+        # MLflow folds runs under their parent, a filter or not, unless they are ordered by something else than date.
+        query += f"&searchFilter={quote(wanted, safe='')}&orderByKey={quote(best_first, safe='')}&orderByAsc=false"
     return f"{address}/#/experiments/{experiment_id}/runs?{query}"
 
 

@@ -31,8 +31,7 @@ class TrackingCallback(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
         """Note the rate, which is set by now, and the time."""
-        # The optimizer keeps it as float32: its shortest text is 0.001, not 0.0010000000474974513.
-        self._lr = float(str(np.float32(self.model.optimizer.learning_rate)))
+        self._lr = _shortest(self.model.optimizer.learning_rate)
         self._began = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -42,7 +41,7 @@ class TrackingCallback(keras.callbacks.Callback):
             number=epoch + 1,
             lr=self._lr,
             seconds=time.perf_counter() - self._began,
-            scores={name: float(logs[name]) for name in SCORES},
+            scores={name: _shortest(logs[name]) for name in SCORES},
         )
         self._tracker.log_metrics(done.metrics(), step=done.number)
         self.history.epochs.append(done)
@@ -52,3 +51,8 @@ class TrackingCallback(keras.callbacks.Callback):
                 f"the loss of epoch {done.number} is {done.scores['loss']:g} at learning rate {done.lr:g}: "
                 "lower optimizer.lr"
             )
+
+
+def _shortest(value: Any) -> float:
+    """A float32 as the shortest decimal that means it: 0.001, not 0.0010000000474974513."""
+    return float(str(np.float32(value)))
