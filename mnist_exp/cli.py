@@ -59,13 +59,14 @@ def _ui(arguments: argparse.Namespace) -> int:
     client = store.connect(uri)
     sweep = records.latest_sweep(client)
     jobs = records.children(client, sweep.run_id) if sweep else []
-    experiment_ids = sorted({job.experiment_id for job in jobs}) or records.experiments_with_runs(client) or ["0"]
+    latest = sweep or records.latest_run(client)
+    experiment_id = latest.experiment_id if latest else "0"
 
     def show(address: str) -> None:
-        page = ui.experiment_link(address, experiment_ids[-1], sweep.run_id if sweep else None)
+        page = ui.experiment_link(address, experiment_id, sweep.run_id if sweep else None)
         links = {f"the last sweep, {sweep.name}" if sweep else "runs": page}
         if len(jobs) > 1:
-            links["its runs compared"] = ui.compare_link(address, experiment_ids, [job.run_id for job in jobs])
+            links["its runs compared"] = ui.compare_link(address, [experiment_id], [job.run_id for job in jobs])
         links["everything"] = address
         terminal.links(links)
         if not arguments.no_browser:

@@ -4,8 +4,10 @@ Nothing starts before everything was checked: one config for a single run, every
 :class:`BeforeStart`, which Hydra calls before it creates a folder or launches a job.
 """
 
+import math
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mnist_exp import project, terminal
 from mnist_exp.config import RunConfig, check, suggestion
-from mnist_exp.errors import ConfigError, MnistExpError, RunFailed
+from mnist_exp.errors import ConfigError, MnistExpError, RunFailed, StoreError
 
 if TYPE_CHECKING:
     from mnist_exp.data.datasets import Dataset
@@ -42,25 +44,29 @@ def main() -> int:
     """Run the application on ``sys.argv``; the exit code: 0 all done, 1 a run failed, 2 nothing started."""
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise, so that the line a user sees and the exit code are ours
-    register()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended by either signal, a run is closed as KILLED
     code = 0
     try:
+        register()
         _app()
     except KeyboardInterrupt:
         code = _INTERRUPTED
     except RunFailed:
         code = RunFailed.exit_code  # told when it happened
-    except (MnistExpError, HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        if wants_traceback:
-            raise
+    except Exception as error:  # noqa: BLE001  whatever it is, a sweep that was opened must be closed
         wrong = explain(error)
-        terminal.error(str(wrong))
-        return wrong.exit_code
+        if wrong is None or wants_traceback:
+            traceback.print_exc()
+        if wrong is not None:
+            terminal.error(str(wrong))
+        code = wrong.exit_code if wrong else 1
     return _finish_sweep(code)
 
 
 def register() -> None:
     """Tell Hydra of the project's folder and its experiments; needed once before anything is composed."""
+    if os.environ.get("MNIST_EXP_DATA") == "":  # set to nothing is not set
+        del os.environ["MNIST_EXP_DATA"]
     OmegaConf.register_new_resolver("project_root", lambda: str(project.root()), replace=True)
     store = ConfigStore.instance()
     for name, file in project.experiment_files().items():
@@ -74,7 +80,8 @@ def register() -> None:
 def _app(composed: DictConfig) -> float:
     """One job: what Hydra calls for a single run, and for each job of a sweep, maybe in another process.
 
-    Returns the best validation accuracy, for sweepers that search.
+    Returns the best validation accuracy, for sweepers that search; NaN for a job of a sweep that failed, which the
+    store knows of and :func:`_finish_sweep` finds there.
     """
     config = to_run_config(composed)
     from mnist_exp.training.startup import import_tensorflow
@@ -104,10 +111,12 @@ def _app(composed: DictConfig) -> float:
             result = run(config, job, dataset, tracker, on_epoch)
     except MnistExpError as error:
         terminal.run_fails(job, str(error))
-        raise RunFailed(str(error)) from error
+        if sweep is None:
+            raise RunFailed(str(error)) from error
+        return math.nan  # to Hydra's launchers a job that raises is one more line, or the end of the batch
     terminal.run_ends(job, result)
     if sweep is None:
-        terminal.how_to_look()
+        terminal.how_to_look(uri)
     return result.best.scores["val_accuracy"]
 
 
@@ -128,7 +137,13 @@ class BeforeStart(Callback):
         with _stopping_on_error():
             overrides, jobs = _expand(config)
             configs = [to_run_config(_compose_job(config, job)) for job in jobs] or [to_run_config(config)]
+            if len(uris := {each.tracking.uri for each in configs}) > 1:
+                raise ConfigError.rule(
+                    "tracking.uri", "must be the same for all jobs of a sweep", sorted(map(str, uris))
+                )
             used = _check_store_and_data(configs)
+            if len(names := sorted(dataset.name for dataset in used)) > 1:
+                raise ConfigError.rule("data", "must be one data set in a sweep, which ranks its runs", names)
             from mnist_exp.sweeps import sweep
             from mnist_exp.tracking import store
 
@@ -151,6 +166,8 @@ def to_run_config(composed: DictConfig) -> RunConfig:
     Raises:
         ConfigError: it breaks a rule.
     """
+    if "hydra" in composed and composed.hydra.job.chdir:
+        raise ConfigError.rule("hydra.job.chdir", "must be false, paths being relative to where you are", True)
     plain = {
         str(key): OmegaConf.to_container(composed[key], resolve=True)
         if OmegaConf.is_config(composed[key])
@@ -163,14 +180,18 @@ def to_run_config(composed: DictConfig) -> RunConfig:
     return check({**plain, "experiment": own.runtime.choices.get("experiment")})
 
 
-def explain(error: Exception) -> MnistExpError:
-    """An error of Hydra's, OmegaConf's or the YAML reader's as our one line."""
+def explain(error: Exception) -> MnistExpError | None:
+    """An error that a user can mend as our one line; None for a mistake of the program's."""
     if isinstance(error, MnistExpError):
         return error
+    if isinstance(error, OSError) and error.filename and not isinstance(error, HydraException):
+        return StoreError(f"{error.filename} cannot be used: {error.strerror}")
+    if not (isinstance(error, HydraException | OmegaConfBaseException | yaml.YAMLError) or _raised_by_hydra(error)):
+        return None
+    text = str(error)
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, received = error.missing_cfg_file.partition("/")
         return ConfigError.rule(group, f"must be one of {', '.join(sorted(error.options))}", received)
-    text = str(error)
     if found := re.match(r"Could not (?:override|append to config).*?'([^']+)'", text):
         key = found[1]
         received = next((given for given in sys.argv[1:] if given.lstrip("+~").startswith(f"{key}=")), key)
@@ -190,6 +211,7 @@ def _check_store_and_data(configs: Sequence[RunConfig]) -> "list[Dataset]":
     from mnist_exp.data import datasets
     from mnist_exp.tracking import store
 
+    _writable(project.root())
     for uri in dict.fromkeys(store.resolve(config.tracking.uri) for config in configs):
         store.connect(uri)
     used: list[Dataset] = []
@@ -202,6 +224,14 @@ def _check_store_and_data(configs: Sequence[RunConfig]) -> "list[Dataset]":
     return used
 
 
+def _writable(folder: Path) -> None:
+    """Hydra keeps each job's config and log below the project's folder."""
+    for name in ("outputs", "multirun"):
+        place = folder / name
+        if not os.access(place if place.exists() else folder, os.W_OK) or place.is_file():
+            raise StoreError(f"{place} must be a folder that can be written to. Received: one that cannot")
+
+
 def _job() -> "Job":
     from mnist_exp.run import Job
     from mnist_exp.sweeps.sweep import Sweep
@@ -212,8 +242,11 @@ def _job() -> "Job":
     if sweep is None:
         return Job(" ".join(overrides) or "default", overrides, Path(own.runtime.output_dir))
     varied = [override for override in overrides if override.partition("=")[0] in sweep.keys]
+    name = " ".join(varied or overrides) or "default"
+    if own.runtime.choices.get("experiment") is not None:
+        overrides = (*overrides, "hydra.mode=RUN")  # an experiment may itself be a sweep; this is one run of it
     return Job(
-        name=" ".join(varied or overrides) or "default",
+        name=name,
         overrides=overrides,
         output=Path(own.runtime.output_dir),
         number=own.job.num + 1,
@@ -274,21 +307,28 @@ def _finish_sweep(code: int) -> int:
         terminal.error(str(error))
         return 1
     terminal.leaderboard(board)
-    terminal.how_to_look()
-    return code
+    terminal.how_to_look(sweep.uri)
+    return code or (RunFailed.exit_code if board.others else 0)
 
 
 @contextmanager
 def _stopping_on_error() -> Iterator[None]:
     try:
         yield
-    except (MnistExpError, HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+    except Exception as error:
         wrong = explain(error)
+        if wrong is None:
+            traceback.print_exc()
+            raise SystemExit(1) from error
         terminal.error(str(wrong))
         raise SystemExit(wrong.exit_code) from error
-    except Exception as error:  # a mistake of ours: it must not become a warning
-        traceback.print_exc()
-        raise SystemExit(1) from error
+
+
+def _raised_by_hydra(error: Exception) -> bool:
+    """Whether an error came out of Hydra's own code: it raises plain ValueErrors for some mistakes."""
+    frames = traceback.walk_tb(error.__traceback__)
+    last = [frame.f_globals.get("__name__", "") for frame, _ in frames][-1]
+    return str(last).startswith(("hydra.", "omegaconf."))
 
 
 def _first_line(error: BaseException) -> str:

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
@@ -243,7 +244,7 @@ def _explain(error: ErrorDetails, composed: Mapping[str, Any]) -> ConfigError:
         case "dataclass_type" | "union_tag_not_found" | "model_attributes_type":
             return ConfigError.rule(key, "must be a group of keys", received)
         case _:
-            rule = error["msg"].replace("Input should", "must")
+            rule = re.sub(r"^\w+ should", "must", error["msg"])
             if error["type"] == "literal_error":
                 rule = rule.replace("must be", "must be one of").replace(" or ", ", ").replace("'", "")
             return ConfigError.rule(key, rule, received)

@@ -173,7 +173,7 @@ def pixels(dataset: Dataset) -> Figure:
         axes.bar(np.arange(256) / scale, counts, width=1 / scale, color=TRAINING)
         axes.axvline(mean / scale, color=MARK, lw=1, label=f"mean {mean / scale:.3g}")
         axes.set(title=title, xlabel="pixel value")
-        axes.legend()
+        axes.legend(loc="upper right")
     before.set(yscale="log", ylabel="pixels in the training images")
     before.yaxis.set_major_formatter(EngFormatter(sep=""))
     return figure

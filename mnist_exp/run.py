@@ -4,15 +4,18 @@ import csv
 import io
 import json
 import logging
+import shlex
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+import yaml
 
 from mnist_exp import evaluation, figures, models
 from mnist_exp.config import RunConfig
@@ -95,7 +98,7 @@ def _run(config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker, on_epo
     keras.backend.clear_session()
     keras.utils.set_random_seed(config.seed)
     model = models.build(config.model, normalize=config.data.normalize)
-    callback = TrackingCallback(tracker, on_epoch)
+    callback = TrackingCallback(tracker, on_epoch, may_diverge=config.lr.name == "range_test")
     began = time.perf_counter()
     engine.train(model, config, split, [callback])
     seconds = time.perf_counter() - began
@@ -107,14 +110,14 @@ def _run(config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker, on_epo
     _log_figures(config, job, split, callback.history, test, tracker)
     tracker.log_model(model, split.test.images[:5])
     best = callback.history.best()
-    tracker.set_tags({"mlflow.note.content": _note(config, job, dataset, best, test, seconds)})
+    tracker.set_tags({"mlflow.note.content": _note(config, job, dataset, split, best, test, seconds)})
     return Result(tracker.run_id, best, test.accuracy, seconds)
 
 
 def _log_inputs(config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker) -> None:
     """All that is known before training: params, tags, data set, config and provenance."""
     code = provenance.code()
-    tracker.log_params({**config.params(), "data": dataset.name})
+    tracker.log_params({**config.params(), **({"data": dataset.name} if dataset.name in ("mnist", "digits") else {})})
     tracker.set_tags(
         {
             "kind": "run",
@@ -128,11 +131,27 @@ def _log_inputs(config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker)
     tracker.log_dataset(dataset, "training")
     for path, content in exploration(dataset).items():
         tracker.log_artifact(path, content)
-    for file in sorted((job.output / ".hydra").glob("*.yaml")):
-        tracker.log_artifact(f"config/{file.name}", file.read_bytes())
+    tracker.log_artifact("config/config.yaml", yaml.safe_dump(_resolved(config), sort_keys=False).encode())
+    for name in ("overrides.yaml", "hydra.yaml"):
+        if (file := job.output / ".hydra" / name).exists():  # hydra.output_subdir=null writes none
+            tracker.log_artifact(f"config/{name}", file.read_bytes())
     tracker.log_artifact("provenance/environment.txt", provenance.environment().encode())
-    tracker.log_artifact("provenance/rerun.sh", provenance.rerun_script(code, job.overrides).encode())
+    tracker.log_artifact("provenance/rerun.sh", provenance.rerun_script(code, _command(config, job)).encode())
     tracker.log_artifact("provenance/git.diff", (code.diff if config.tracking.git_diff else "").encode())
+
+
+def _resolved(config: RunConfig) -> dict[str, Any]:
+    """The config as it ran, every value resolved; where it is kept is no part of that."""
+    return {key: value for key, value in asdict(config).items() if key != "tracking"}
+
+
+def _command(config: RunConfig, job: Job) -> str:
+    """The command line that makes this run again, whatever the environment says by then."""
+    overrides = list(job.overrides)
+    if config.data.path is not None and not any(each.startswith("data.path=") for each in overrides):
+        escaped = config.data.path.replace("\\", "\\\\").replace("'", "\\'")
+        overrides.append(f"data.path='{escaped}'")
+    return shlex.join(["python", "-m", "mnist_exp", *overrides])
 
 
 @cache
@@ -149,7 +168,7 @@ def _summary_metrics(history: History, test: Evaluation, seconds: float, paramet
     best = history.best()
     return {
         "best/val_accuracy": best.scores["val_accuracy"],
-        "best/val_loss": min(history.series("val_loss")),
+        "best/val_loss": float(np.nanmin(history.series("val_loss"))),
         "best/epoch": best.number,
         "test/loss": test.loss,
         "test/accuracy": test.accuracy,
@@ -187,7 +206,9 @@ def _log_figures(
         tracker.log_artifact(path, figures.png(figure))
 
 
-def _note(config: RunConfig, job: Job, dataset: Dataset, best: Epoch, test: Evaluation, seconds: float) -> str:
+def _note(
+    config: RunConfig, job: Job, dataset: Dataset, split: Split, best: Epoch, test: Evaluation, seconds: float
+) -> str:
     """The run in a few lines of markdown, for the top of its page in the MLflow UI."""
     weakest = int(np.nanargmin(test.recall))
     lines = [
@@ -195,12 +216,12 @@ def _note(config: RunConfig, job: Job, dataset: Dataset, best: Epoch, test: Eval
         f"**{best.scores['val_accuracy']:.2%}** after epoch {best.number} of {config.training.epochs}; "
         f"weakest digit: {weakest} ({test.recall[weakest]:.1%}). Trained in {seconds:.1f} s.",
         "",
-        f"Data: **{dataset.name}**, {len(dataset.train):,} training and {len(dataset.test):,} test images, "
-        f"from {dataset.source}, sha256 {dataset.digest[:16]}.",
+        f"Data: **{dataset.name}**, {len(split.train):,} images to train on, {len(split.validation):,} to validate, "
+        f"{len(split.test):,} to test, from {dataset.source}, sha256 {dataset.digest[:16]}.",
         "",
         "Run it again:",
         "",
-        f"    python -m mnist_exp {' '.join(job.overrides)}".rstrip(),
+        f"    {_command(config, job)}",
     ]
     if dataset.fallback:
         lines += ["", f"Not MNIST: {dataset.fallback}"]

@@ -122,9 +122,12 @@ def leaderboard(board: "Leaderboard") -> None:
     out.print(table)
 
 
-def how_to_look() -> None:
-    """The last line of every command that left runs behind."""
-    out.print(f"See it in the MLflow UI:  [bold]{escape(_command())} ui[/]")
+def how_to_look(uri: str) -> None:
+    """The last line of every command that left runs behind: what shows the store at ``uri``."""
+    from mnist_exp.tracking import store
+
+    where = "" if uri == store.resolve(None) else f" --uri {store.redact(uri)}"
+    out.print(f"See it in the MLflow UI:  [bold]{escape(_command())} ui{escape(where)}[/]", soft_wrap=True)
 
 
 def links(named: Mapping[str, str]) -> None:
@@ -147,8 +150,9 @@ def _plain_line(total: int) -> "Callable[[Epoch], None]":
 
     def show(epoch: "Epoch") -> None:
         if epoch.number % every == 0 or epoch.number in (1, total):
-            left = (total - epoch.number) * epoch.seconds
-            out.print(f"  epoch {epoch.number}/{total}  {_scores(epoch)}  {left:.0f} s left", soft_wrap=True)
+            # The first epoch is no measure: it holds what is done once.
+            left = f"  {(total - epoch.number) * epoch.seconds:.0f} s left" if 1 < epoch.number < total else ""
+            out.print(f"  epoch {epoch.number}/{total}  {_scores(epoch)}{left}", soft_wrap=True)
 
     return show
 

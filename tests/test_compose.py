@@ -48,6 +48,10 @@ MISTAKES = {
     "units": "'units' is no override of the form key=value: Error parsing override 'units'",
     "tracking.uri=./mlruns": "tracking.uri must be a database or a server, such as sqlite:///runs.db or "
     "http://host:5000. Received: './mlruns'",
+    "tracking.uri=sqlite://": "tracking.uri must name a file, such as sqlite:///runs.db. Received: 'sqlite://'",
+    "tracking.uri=": "tracking.uri must have at least 1 character. Received: ''",
+    "model=null": "Config group override must be a string or a list. Got NoneType",
+    "hydra.job.chdir=true": "hydra.job.chdir must be false, paths being relative to where you are. Received: True",
     "model.units=${nothing}": "Interpolation key 'nothing' not found full_key: model.units object_type=dict",
 }
 
@@ -71,6 +75,10 @@ def test_data_that_cannot_be_had_is_known_before_anything_starts(command: Comman
         (["model.units=4,-4"], "model.units must be greater than 0. Received: -4"),
         (["model.units=4,10", "optimizer.lr=0.1,fast"], "optimizer.lr must be a valid number. Received: 'fast'"),
         (["model.unitz=4,10"], "model.unitz is not a key. Did you mean model.units? Received: 'model.unitz=4,10'"),
+        (
+            ["tracking.uri=sqlite:///a.db,sqlite:///b.db"],
+            "tracking.uri must be the same for all jobs of a sweep. Received: ['sqlite:///a.db', 'sqlite:///b.db']",
+        ),
         (["model=mlp,rnn"], "model must be one of cnn, mlp. Received: 'rnn'"),
     ],
 )
@@ -79,6 +87,18 @@ def test_a_sweep_is_checked_whole_before_its_first_job(
 ) -> None:
     assert command("-m", "data=digits", *sweep) == (2, f"error: {said}\n")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("sweep", [(), ("-m",)], ids=["run", "sweep"])
+def test_a_folder_that_cannot_be_written_to_is_known_before_anything_starts(
+    command: Command, tmp_path: Path, sweep: tuple[str, ...]
+) -> None:
+    (tmp_path / "outputs").touch()
+    (tmp_path / "multirun").touch()
+    code, said = command(*sweep, "data=digits", "seed=1", f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "outputs must be a folder that can be written to" in said
+    assert not (tmp_path / "mlflow.db").exists()
 
 
 def test_an_experiment_file_that_cannot_be_read_is_left_out_with_a_warning(command: Command, tmp_path: Path) -> None:

@@ -223,6 +223,11 @@ class TestSplit:
         assert np.abs(np.bincount(labels) / 500 - np.bincount(dataset.train.labels) / 1500).max() < 0.01
         assert len(split.test) == 297, "test scores of limited runs compare"
 
+    @pytest.mark.parametrize("limit", [20, 1490, 1499, 1500])
+    def test_any_limit_up_to_all_there_is_can_be_had(self, limit: int) -> None:
+        split = datasets.split(datasets.load(config(name="digits")), config(name="digits", limit=limit))
+        assert len(split.train) + len(split.validation) == limit
+
     def test_a_limit_beyond_what_there_is_is_refused(self) -> None:
         with pytest.raises(ConfigError, match="data.limit must be at most 1500 with digits. Received: 1501"):
             datasets.split(datasets.load(config(name="digits")), config(name="digits", limit=1501))

@@ -57,11 +57,11 @@ def latest_sweep(client: "MlflowClient") -> Record | None:
     return _record(runs[0]) if runs else None
 
 
-def experiments_with_runs(client: "MlflowClient") -> list[str]:
-    """The ids of the experiments that hold a run, the one used last at the end."""
+def latest_run(client: "MlflowClient") -> Record | None:
+    """The run that began last; None in an empty store."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    runs = client.search_runs(experiments, order_by=["attributes.start_time ASC"])
-    return list(dict.fromkeys(run.info.experiment_id for run in reversed(runs)))[::-1]
+    runs = client.search_runs(experiments, order_by=["attributes.start_time DESC"], max_results=1)
+    return _record(runs[0]) if runs else None
 
 
 def _record(run: "Run") -> Record:

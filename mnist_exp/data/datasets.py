@@ -81,13 +81,14 @@ def split(dataset: Dataset, config: DataConfig) -> Split:
         ConfigError: the limit exceeds what there is, or too few images are left to hold some of each class out.
     """
     from sklearn.model_selection import train_test_split
+    from sklearn.utils import resample
 
     labels = dataset.train.labels
     rows = np.arange(len(labels))
     if config.limit is not None and config.limit != len(rows):
         if config.limit > len(rows):
             raise ConfigError.rule("data.limit", f"must be at most {len(rows)} with {dataset.name}", config.limit)
-        rows, _ = train_test_split(rows, train_size=config.limit, random_state=config.split_seed, stratify=labels)
+        rows = resample(rows, replace=False, n_samples=config.limit, random_state=config.split_seed, stratify=labels)
     try:
         train, validation = train_test_split(
             rows,

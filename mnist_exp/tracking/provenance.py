@@ -4,9 +4,8 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import distributions, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 
 from mnist_exp import project
 
@@ -46,7 +45,7 @@ def command_line() -> str:
 
 def tags(state: Code) -> dict[str, str]:
     """What is worth grouping and filtering runs by."""
-    versions = {f"version.{name}": version(name) for name in _PACKAGES}
+    versions = {f"version.{name}": _version(name) for name in ("mnist-exp", *_PACKAGES)}
     git = {
         "git.commit": state.commit,
         "mlflow.source.git.commit": state.commit,
@@ -57,7 +56,6 @@ def tags(state: Code) -> dict[str, str]:
         "host": platform.node(),
         "platform": platform.platform(),
         "version.python": platform.python_version(),
-        "version.mnist_exp": version("mnist-exp"),
         **versions,
         **(git if state.commit else {}),
     }
@@ -70,15 +68,22 @@ def environment() -> str:
     return "\n".join([header, *packages]) + "\n"
 
 
-def rerun_script(state: Code, overrides: Sequence[str]) -> str:
-    """A shell script that runs a single run again, from a checkout of the project."""
+def rerun_script(state: Code, command: str) -> str:
+    """A shell script that gives ``command`` again, in a checkout of the project at the same code."""
     lines = ["#!/bin/sh", "# Runs this run again. Call it in a checkout of the project.", "set -e"]
     if state.commit:
         lines.append(f"git checkout {state.commit}")
     if state.diff:
         lines.append('git apply "$(dirname "$0")/git.diff"  # changes that were not committed')
-    lines.append(shlex.join(["python", "-m", "mnist_exp", *overrides]))
+    lines.append(command)
     return "\n".join(lines) + "\n"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"  # run from a checkout by its path
 
 
 def _git(*arguments: str) -> str:

@@ -53,6 +53,8 @@ def resolve(uri: str | None) -> str:
             f"tracking.uri must be a database or a server, such as sqlite:///runs.db or http://host:5000. "
             f"Received: {redact(uri)!r}"
         )
+    if scheme == "sqlite" and len(uri) <= len(_SQLITE):
+        raise StoreError(f"tracking.uri must name a file, such as sqlite:///runs.db. Received: {uri!r}")
     if (database := sqlite_file(uri)) is not None:
         return f"{_SQLITE}{database}"
     return uri

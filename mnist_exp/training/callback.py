@@ -19,12 +19,17 @@ class TrackingCallback(keras.callbacks.Callback):
     Keep it last among the callbacks: Keras's LearningRateScheduler sets the rate as an epoch begins, and what is
     logged must be the rate that the epoch then ran with.
 
+    With ``may_diverge``, as in a range test, a loss that is no finite number ends training and is no failure.
+
     Raises:
         Diverged: out of ``fit``, after an epoch whose loss is no finite number was logged.
     """
 
-    def __init__(self, tracker: Tracker, on_epoch: Callable[[Epoch], None] = lambda _: None) -> None:
+    def __init__(
+        self, tracker: Tracker, on_epoch: Callable[[Epoch], None] = lambda _: None, *, may_diverge: bool = False
+    ) -> None:
         super().__init__()
+        self._may_diverge = may_diverge
         self.history = History()
         self._tracker = tracker
         self._on_epoch = on_epoch
@@ -46,7 +51,11 @@ class TrackingCallback(keras.callbacks.Callback):
         self._tracker.log_metrics(done.metrics(), step=done.number)
         self.history.epochs.append(done)
         self._on_epoch(done)
-        if not math.isfinite(done.scores["loss"]):
+        if math.isfinite(done.scores["loss"]):
+            return
+        if self._may_diverge:
+            self.model.stop_training = True
+        else:
             raise Diverged(
                 f"the loss of epoch {done.number} is {done.scores['loss']:g} at learning rate {done.lr:g}: "
                 "lower optimizer.lr"
