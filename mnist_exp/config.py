@@ -155,6 +155,7 @@ class TrainingConfig:
 
     epochs: Count
     batch_size: Count
+    engine: Literal["compiled", "keras"]
     order_seed: Seed
     early_stopping: EarlyStoppingConfig
 

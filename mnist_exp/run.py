@@ -13,11 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import yaml
 
-from mnist_exp import evaluation, figures, models
+from mnist_exp import evaluation, figures
 from mnist_exp.config import RunConfig
 from mnist_exp.data import datasets
 from mnist_exp.data.datasets import Dataset, Split
@@ -95,16 +94,12 @@ def _run(config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker, on_epo
     split = datasets.split(dataset, config.data)
     _log_inputs(config, job, dataset, tracker)
 
-    keras.backend.clear_session()
-    keras.utils.set_random_seed(config.seed)
-    model = models.build(config.model, normalize=config.data.normalize)
     callback = TrackingCallback(tracker, on_epoch, may_diverge=config.lr.name == "range_test")
     began = time.perf_counter()
-    engine.train(model, config, split, [callback])
+    model = engine.train(config, split, [callback])
     seconds = time.perf_counter() - began
 
-    probabilities = model.predict(split.test.images, batch_size=engine.EVALUATION_BATCH, verbose=0)
-    test = evaluation.evaluate(split.test.labels, probabilities)
+    test = evaluation.evaluate(split.test.labels, engine.predict(model, split.test.images))
     tracker.log_metrics(_summary_metrics(callback.history, test, seconds, model.count_params()))
     _log_evaluation(test, tracker)
     _log_figures(config, job, split, callback.history, test, tracker)

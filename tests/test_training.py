@@ -20,11 +20,8 @@ Composed = Callable[..., RunConfig]
 
 def trained(config: RunConfig) -> tuple[MemoryTracker, keras.Model]:
     split = datasets.split(datasets.load(config.data), config.data)
-    keras.utils.set_random_seed(config.seed)
-    model = models.build(config.model, normalize=config.data.normalize)
     tracker = MemoryTracker()
-    engine.train(model, config, split, [TrackingCallback(tracker)])
-    return tracker, model
+    return tracker, engine.train(config, split, [TrackingCallback(tracker)])
 
 
 def weights(model: keras.Model) -> list[bytes]:

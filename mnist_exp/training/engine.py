@@ -1,4 +1,7 @@
-"""Train a Keras model on a split."""
+"""Train the model of a config: in one compiled call an epoch, or by Keras's plain ``fit``.
+
+Both show the same images in the same order to the same Keras objects, so they agree but for float32's rounding.
+"""
 
 from collections.abc import Sequence
 
@@ -6,12 +9,35 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_exp import optimizers
+from mnist_exp import models, optimizers
 from mnist_exp.config import EarlyStoppingConfig, RunConfig
 from mnist_exp.data.datasets import Examples, Split
+from mnist_exp.training import compiled
 
-# Images per call outside of training; it changes speed and memory, no figure beyond float32's rounding.
+# Images per step outside of training; it changes speed and memory, no figure beyond float32's rounding.
 EVALUATION_BATCH = 1000
+
+
+def train(config: RunConfig, split: Split, callbacks: Sequence[keras.callbacks.Callback]) -> keras.Model:
+    """The trained model: uint8 [N, 28, 28] to float32 [N, 10].
+
+    ``callbacks`` come after those that set the rate and stop early, so they see the rate an epoch ran with.
+    """
+    keras.utils.set_random_seed(config.seed)
+    model = models.build(config.model, normalize=config.data.normalize)
+    callbacks = [*_own_callbacks(config), *callbacks]
+    match config.training.engine:
+        case "compiled":
+            _fit_compiled(model, config, split, callbacks)
+        case "keras":
+            _fit_plainly(model, config, split, callbacks)
+    return model
+
+
+def predict(model: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Probabilities, float32 [N, 10], of uint8 images [N, 28, 28]; called eagerly, which compiles nothing."""
+    starts = range(0, len(images), EVALUATION_BATCH)
+    return np.concatenate([model(images[start : start + EVALUATION_BATCH]).numpy() for start in starts])
 
 
 def batch_order(order_seed: int, epoch: int, images: int) -> NDArray[np.int64]:
@@ -47,28 +73,49 @@ class ShuffledBatches(keras.utils.PyDataset):
         self._order = batch_order(self._order_seed, self._epoch, len(self._examples))
 
 
-def train(model: keras.Model, config: RunConfig, split: Split, callbacks: Sequence[keras.callbacks.Callback]) -> None:
-    """Compile ``model`` and train it in place.
+def _fit_compiled(
+    model: keras.Model, config: RunConfig, split: Split, callbacks: Sequence[keras.callbacks.Callback]
+) -> None:
+    training, images = config.training, len(split.train)
+    program = compiled.program(config, split)
+    program.begin(model.get_weights(), split)
+    epochs = (batch_order(training.order_seed, epoch, images) for epoch in range(training.epochs))
+    program.fit(
+        compiled.orders(epochs, training.epochs, images, training.batch_size),
+        steps_per_epoch=1,
+        shuffle=False,
+        validation_data=compiled.in_order(len(split.validation), EVALUATION_BATCH),
+        epochs=training.epochs,
+        callbacks=callbacks,
+        verbose=0,
+    )
+    model.set_weights(program.network.get_weights())  # the program's own network is the next run's
 
-    ``callbacks`` come after those that set the rate and stop early, so they see the rate an epoch ran with.
-    """
+
+def _fit_plainly(
+    model: keras.Model, config: RunConfig, split: Split, callbacks: Sequence[keras.callbacks.Callback]
+) -> None:
     model.compile(
         optimizer=optimizers.build(config.optimizer),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
-    own = [keras.callbacks.LearningRateScheduler(optimizers.schedule(config))]
-    if config.training.early_stopping.patience is not None:
-        own.append(_early_stopping(config.training.early_stopping))
     model.fit(
         ShuffledBatches(split.train, config.training.batch_size, config.training.order_seed),
         shuffle=False,
         validation_data=(split.validation.images, split.validation.labels),
         validation_batch_size=EVALUATION_BATCH,
         epochs=config.training.epochs,
-        callbacks=[*own, *callbacks],
+        callbacks=callbacks,
         verbose=0,
     )
+
+
+def _own_callbacks(config: RunConfig) -> list[keras.callbacks.Callback]:
+    own = [keras.callbacks.LearningRateScheduler(optimizers.schedule(config))]
+    if config.training.early_stopping.patience is not None:
+        own.append(_early_stopping(config.training.early_stopping))
+    return own
 
 
 def _early_stopping(config: EarlyStoppingConfig) -> keras.callbacks.EarlyStopping:

@@ -17,8 +17,6 @@ def import_tensorflow() -> None:
         import keras  # noqa: F401
         import tensorflow as tf
 
-        # The same config gives the same figures, and an operation that cannot promise it raises.
-        tf.config.experimental.enable_op_determinism()
         # The devices are looked for at first use, which is where the other half of the noise comes from.
         tf.config.list_logical_devices()
 

@@ -1,0 +1,168 @@
+"""One epoch in one compiled call: Keras's own ``fit``, with a whole epoch for a batch.
+
+Plain ``fit`` spends nearly all of its time between the batches of networks as small as these. Here, what ``fit`` takes
+for a batch is the order of a whole epoch, and :meth:`EpochModel.train_step` loops over Keras's own ``train_step``
+inside one XLA program, with the images already on the device. Optimizers, metrics and callbacks are Keras's and see
+what they would see otherwise, an epoch at a time.
+
+Learning rate, weights, images and order are inputs of that program. A run of the same shape as an earlier one finds it
+ready (:func:`program`), so that a sweep compiles once for every shape, not for every run.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from mnist_exp import models, optimizers
+from mnist_exp.config import CnnConfig, MlpConfig, RunConfig
+from mnist_exp.config import OptimizerConfig as Optimizer
+from mnist_exp.data.datasets import Examples, Split
+
+# Programs that are kept ready: as many shapes as a sweep is likely to go back and forth between.
+_KEPT = 8
+
+# Any base rate will do for a program: it is a variable, which the schedule sets before every epoch.
+_ANY_RATE = 1.0
+
+Order = tuple[NDArray[np.int32], NDArray[np.int32]]
+"""An epoch: row numbers of its full batches, [steps, batch], and of the smaller last one, [rest]."""
+
+
+class OnDevice:
+    """Room for ``count`` examples in the program's memory; others can take their place without compiling again."""
+
+    def __init__(self, count: int) -> None:
+        self._images = tf.Variable(tf.zeros((count, 28, 28), tf.uint8), trainable=False)
+        self._labels = tf.Variable(tf.zeros((count,), tf.uint8), trainable=False)
+        self._held: Examples | None = None
+
+    def hold(self, examples: Examples) -> None:
+        """Copy ``examples`` there, unless they are there already."""
+        if self._held is not examples:
+            self._images.assign(examples.images)
+            self._labels.assign(examples.labels)
+            self._held = examples
+
+    def rows(self, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The images and labels at ``rows``."""
+        return tf.gather(self._images, rows), tf.gather(self._labels, rows)
+
+
+class EpochModel(keras.Model):
+    """A network whose ``train_step`` and ``test_step`` go through a whole epoch.
+
+    Attributes:
+        network: the model itself, which takes images.
+        traces: how often a step was traced, which is how often something was compiled.
+    """
+
+    def __init__(self, network: keras.Model, optimizer: keras.Optimizer, training: int, validation: int) -> None:
+        super().__init__()
+        self.network = network
+        self.traces = 0
+        self.training_data = OnDevice(training)
+        self.validation_data = OnDevice(validation)
+        self.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=True)
+        self._build_all()
+        self._fresh_optimizer = [variable.numpy() for variable in optimizer.variables]
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Probabilities for images, as the network gives them."""
+        return self.network(images, training=training)
+
+    def begin(self, weights: Sequence[NDArray[np.float32]], split: Split) -> None:
+        """Forget the run before: the network gets ``weights``, the optimizer starts anew, ``split`` is at hand."""
+        self.network.set_weights(weights)
+        for variable, value in zip(self.optimizer.variables, self._fresh_optimizer, strict=True):
+            variable.assign(value)
+        self.training_data.hold(split.train)
+        self.validation_data.hold(split.validation)
+
+    def train_step(self, data: tuple[tuple[tf.Tensor, tf.Tensor]]) -> dict[str, tf.Tensor]:
+        """One epoch of training."""
+        self._each_batch(super().train_step, self.training_data, data)
+        return self.get_metrics_result()
+
+    def test_step(self, data: tuple[tuple[tf.Tensor, tf.Tensor]]) -> dict[str, tf.Tensor]:
+        """One validation."""
+        self._each_batch(super().test_step, self.validation_data, data)
+        return self.get_metrics_result()
+
+    def _each_batch(
+        self, step: Callable[[Any], Any], examples: OnDevice, data: tuple[tuple[tf.Tensor, tf.Tensor]]
+    ) -> None:
+        self.traces += 1
+        ((full, rest),) = data
+
+        def one(number: tf.Tensor) -> tuple[tf.Tensor]:
+            step(examples.rows(full[number]))
+            return (number + 1,)
+
+        # Keras keeps AutoGraph out of here, so the loop is TensorFlow's own.
+        if full.shape[0]:
+            tf.while_loop(lambda number: number < full.shape[0], one, (tf.constant(0),))
+        if rest.shape[0]:
+            step(examples.rows(rest))
+
+    def _build_all(self) -> None:
+        """Build what ``fit`` would otherwise build by trying the model on what it takes for a batch."""
+        images, labels = self.training_data.rows(tf.range(1))
+        probabilities = self(images)
+        self.compute_loss(x=images, y=labels, y_pred=probabilities)
+        self.compute_metrics(images, labels, probabilities)
+        self.optimizer.build(self.trainable_variables)
+        self.reset_metrics()
+
+
+def program(config: RunConfig, split: Split) -> EpochModel:
+    """The compiled program for runs of this shape: the same one for every learning rate, schedule and seed."""
+    return _program(
+        config.model,
+        config.data.normalize,
+        replace(config.optimizer, lr=_ANY_RATE),
+        config.training.batch_size,
+        len(split.train),
+        len(split.validation),
+    )
+
+
+def orders(epochs: Iterator[NDArray[np.int64]], count: int, images: int, batch_size: int) -> tf.data.Dataset:
+    """``count`` epochs, each the order of all ``images``, as what ``fit`` takes for batches."""
+    steps, rest = divmod(images, batch_size)
+
+    def generate() -> Iterator[tuple[Order]]:
+        for order in epochs:
+            rows = order.astype(np.int32)
+            yield ((rows[: images - rest].reshape(steps, batch_size), rows[images - rest :]),)
+
+    signature = ((tf.TensorSpec((steps, batch_size), tf.int32), tf.TensorSpec((rest,), tf.int32)),)
+    dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    return dataset.apply(tf.data.experimental.assert_cardinality(count))
+
+
+def in_order(images: int, batch_size: int) -> tf.data.Dataset:
+    """All images once, one after another."""
+    steps, rest = divmod(images, batch_size)
+    rows = np.arange(images, dtype=np.int32)
+    return tf.data.Dataset.from_tensors(
+        ((rows[: images - rest].reshape(steps, batch_size), rows[images - rest :]),)
+    )
+
+
+@lru_cache(maxsize=_KEPT)
+def _program(
+    model: MlpConfig | CnnConfig,
+    normalize: bool,
+    optimizer: Optimizer,
+    batch_size: int,  # noqa: ARG001  the size of a batch is part of the program's shape
+    training: int,
+    validation: int,
+) -> EpochModel:
+    network = models.build(model, normalize=normalize)
+    return EpochModel(network, optimizers.build(optimizer), training, validation)
