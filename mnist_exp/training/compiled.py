@@ -86,17 +86,15 @@ class EpochModel(keras.Model):
 
     def train_step(self, data: tuple[tuple[tf.Tensor, tf.Tensor]]) -> dict[str, tf.Tensor]:
         """One epoch of training."""
-        self._each_batch(super().train_step, self.training_data, data)
-        return self.get_metrics_result()
+        return self._each_batch(super().train_step, self.training_data, data)
 
     def test_step(self, data: tuple[tuple[tf.Tensor, tf.Tensor]]) -> dict[str, tf.Tensor]:
         """One validation."""
-        self._each_batch(super().test_step, self.validation_data, data)
-        return self.get_metrics_result()
+        return self._each_batch(super().test_step, self.validation_data, data)
 
     def _each_batch(
         self, step: Callable[[Any], Any], examples: OnDevice, data: tuple[tuple[tf.Tensor, tf.Tensor]]
-    ) -> None:
+    ) -> dict[str, tf.Tensor]:
         self.traces += 1
         ((full, rest),) = data
 
@@ -109,6 +107,8 @@ class EpochModel(keras.Model):
             tf.while_loop(lambda number: number < full.shape[0], one, (tf.constant(0),))
         if rest.shape[0]:
             step(examples.rows(rest))
+        means: dict[str, tf.Tensor] = self.get_metrics_result()
+        return means
 
     def _build_all(self) -> None:
         """Build what ``fit`` would otherwise build by trying the model on what it takes for a batch."""
@@ -150,9 +150,7 @@ def in_order(images: int, batch_size: int) -> tf.data.Dataset:
     """All images once, one after another."""
     steps, rest = divmod(images, batch_size)
     rows = np.arange(images, dtype=np.int32)
-    return tf.data.Dataset.from_tensors(
-        ((rows[: images - rest].reshape(steps, batch_size), rows[images - rest :]),)
-    )
+    return tf.data.Dataset.from_tensors(((rows[: images - rest].reshape(steps, batch_size), rows[images - rest :]),))
 
 
 @lru_cache(maxsize=_KEPT)

@@ -3,14 +3,15 @@
 Both show the same images in the same order to the same Keras objects, so they agree but for float32's rounding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from mnist_exp import models, optimizers
-from mnist_exp.config import EarlyStoppingConfig, RunConfig
+from mnist_exp.config import EarlyStoppingConfig, RunConfig, TrainingConfig
 from mnist_exp.data.datasets import Examples, Split
 from mnist_exp.training import compiled
 
@@ -49,28 +50,21 @@ def batch_order(order_seed: int, epoch: int, images: int) -> NDArray[np.int64]:
     return np.random.default_rng([order_seed, epoch]).permutation(images)
 
 
-class ShuffledBatches(keras.utils.PyDataset):
-    """The batches of one epoch after another, each epoch in its :func:`batch_order`; the last may be smaller."""
+def batches(examples: Examples, config: TrainingConfig) -> tf.data.Dataset:
+    """The batches of one epoch after another, each epoch in its :func:`batch_order`; its last may be smaller.
 
-    def __init__(self, examples: Examples, batch_size: int, order_seed: int) -> None:
-        super().__init__()
-        self._examples = examples
-        self._batch_size = batch_size
-        self._order_seed = order_seed
-        self._epoch = 0
-        self._order = batch_order(order_seed, 0, len(examples))
+    A stream, because Keras tells a PyDataset of an epoch's end once before the first has begun.
+    """
 
-    def __len__(self) -> int:
-        return -(-len(self._examples) // self._batch_size)
+    def generate() -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+        for epoch in range(config.epochs):
+            order = batch_order(config.order_seed, epoch, len(examples))
+            for start in range(0, len(order), config.batch_size):
+                batch = examples.take(order[start : start + config.batch_size])
+                yield batch.images, batch.labels
 
-    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        batch = self._examples.take(self._order[index * self._batch_size :][: self._batch_size])
-        return batch.images, batch.labels
-
-    def on_epoch_end(self) -> None:
-        """Keras calls this between epochs."""
-        self._epoch += 1
-        self._order = batch_order(self._order_seed, self._epoch, len(self._examples))
+    signature = (tf.TensorSpec((None, 28, 28), tf.uint8), tf.TensorSpec((None,), tf.uint8))
+    return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(tf.data.AUTOTUNE)
 
 
 def _fit_compiled(
@@ -101,7 +95,8 @@ def _fit_plainly(
         metrics=["accuracy"],
     )
     model.fit(
-        ShuffledBatches(split.train, config.training.batch_size, config.training.order_seed),
+        batches(split.train, config.training),
+        steps_per_epoch=-(-len(split.train) // config.training.batch_size),
         shuffle=False,
         validation_data=(split.validation.images, split.validation.labels),
         validation_batch_size=EVALUATION_BATCH,
