@@ -2,6 +2,6 @@
 
 import sys
 
-from mnist_exp.compose import main
+from mnist_exp.application import main
 
 sys.exit(main())

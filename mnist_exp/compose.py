@@ -1,19 +1,14 @@
-"""The Hydra application: the only room that knows Hydra. It composes, checks, and hands on plain configs.
+"""Hydra's configs: composed from conf/, experiments/ and overrides, handed on as plain checked ones.
 
-Nothing starts before everything was checked: one config for a single run, every job's for a sweep. Both happen in
-:class:`BeforeStart`, which Hydra calls before it creates a folder or launches a job.
+Beside :mod:`mnist_exp.application`, which is the program that Hydra runs, this is the only file that knows Hydra.
 """
 
-import math
 import os
 import re
-import signal
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import hydra
 import yaml
@@ -22,45 +17,14 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mnist_exp import project, terminal
 from mnist_exp.config import RunConfig, check, suggestion
-from mnist_exp.errors import ConfigError, MnistExpError, RunFailed, StoreError
-
-if TYPE_CHECKING:
-    from mnist_exp.data.datasets import Dataset
-    from mnist_exp.run import Job
-
-_INTERRUPTED = 130  # what a shell gives a command that Ctrl-C ended
-
-
-def main() -> int:
-    """Run the application on ``sys.argv``; the exit code: 0 all done, 1 a run failed, 2 nothing started."""
-    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise, so that the line a user sees and the exit code are ours
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended by either signal, a run is closed as KILLED
-    code = 0
-    try:
-        register()
-        _app()
-    except KeyboardInterrupt:
-        code = _INTERRUPTED
-    except RunFailed:
-        code = RunFailed.exit_code  # told when it happened
-    except Exception as error:  # noqa: BLE001  whatever it is, a sweep that was opened must be closed
-        wrong = explain(error)
-        if wrong is None or wants_traceback:
-            traceback.print_exc()
-        if wrong is not None:
-            terminal.error(str(wrong))
-        code = wrong.exit_code if wrong else 1
-    return _finish_sweep(code)
+from mnist_exp.errors import ConfigError, MnistExpError, StoreError
 
 
 def register() -> None:
@@ -74,83 +38,6 @@ def register() -> None:
             store.store(group="experiment", name=name, node=OmegaConf.load(file), package="_global_")
         except (yaml.YAMLError, OmegaConfBaseException, OSError) as error:
             terminal.warning(f"{file} is left out, it cannot be read: {_first_line(error)}")
-
-
-@hydra.main(version_base="1.3", config_path=str(project.CONF), config_name="config")
-def _app(composed: DictConfig) -> float:
-    """One job: what Hydra calls for a single run, and for each job of a sweep, maybe in another process.
-
-    Returns the best validation accuracy, for sweepers that search; NaN for a job of a sweep that failed, which the
-    store knows of and :func:`_finish_sweep` finds there.
-    """
-    config = to_run_config(composed)
-    from mnist_exp.training.startup import import_tensorflow
-
-    import_tensorflow()
-    from mnist_exp.data import datasets
-    from mnist_exp.run import run
-    from mnist_exp.sweeps.sweep import Sweep
-    from mnist_exp.tracking import store
-    from mnist_exp.tracking.mlflow import MlflowTracker
-
-    sweep = Sweep.current()
-    job = _job()
-    try:
-        dataset = datasets.load(config.data)
-        uri = sweep.uri if sweep else store.resolve(config.tracking.uri)
-        client = store.connect(uri)
-        tracker = MlflowTracker.open(
-            client,
-            uri,
-            store.experiment_id(client, uri, store.experiment_name(config.tracking, dataset.name)),
-            job.name,
-            parent=sweep.run_id if sweep else None,
-            system_metrics=_system_metrics(config),
-        )
-        with terminal.epochs(job, config.training.epochs) as on_epoch:
-            result = run(config, job, dataset, tracker, on_epoch)
-    except MnistExpError as error:
-        terminal.run_fails(job, str(error))
-        if sweep is None:
-            raise RunFailed(str(error)) from error
-        return math.nan  # to Hydra's launchers a job that raises is one more line, or the end of the batch
-    terminal.run_ends(job, result)
-    if sweep is None:
-        terminal.how_to_look(uri)
-    return result.best.scores["val_accuracy"]
-
-
-class BeforeStart(Callback):
-    """Checks everything before anything starts, and opens the parent run of a sweep.
-
-    Hydra turns whatever a callback raises into a warning and goes on, so what must stop the program leaves as
-    SystemExit.
-    """
-
-    def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Check a single run's config, and that its data can be had."""
-        with _stopping_on_error():
-            _check_store_and_data([to_run_config(config)])
-
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Check every job's config and data, then open the sweep."""
-        with _stopping_on_error():
-            overrides, jobs = _expand(config)
-            configs = [to_run_config(_compose_job(config, job)) for job in jobs] or [to_run_config(config)]
-            if len(uris := {each.tracking.uri for each in configs}) > 1:
-                raise ConfigError.rule(
-                    "tracking.uri", "must be the same for all jobs of a sweep", sorted(map(str, uris))
-                )
-            used = _check_store_and_data(configs)
-            if len(names := sorted(dataset.name for dataset in used)) > 1:
-                raise ConfigError.rule("data", "must be one data set in a sweep, which ranks its runs", names)
-            from mnist_exp.sweeps import sweep
-            from mnist_exp.tracking import store
-
-            keys = [override.get_key_element() for override in overrides if override.is_sweep_override()]
-            experiment = store.experiment_name(configs[0].tracking, used[0].name)
-            sweep.begin(store.resolve(configs[0].tracking.uri), experiment, keys, jobs)
-            terminal.sweep_begins(keys, len(jobs))
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:
@@ -180,6 +67,24 @@ def to_run_config(composed: DictConfig) -> RunConfig:
     return check({**plain, "experiment": own.runtime.choices.get("experiment")})
 
 
+def expand(config: DictConfig) -> tuple[list[str], list[list[str]], list[DictConfig]]:
+    """A sweep as Hydra's basic sweeper will run it: the keys that vary, each job's overrides, each job composed.
+
+    No jobs where another sweeper is in charge: it decides as it goes.
+    """
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    loader = GlobalHydra.instance().config_loader()
+    given = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+    parser = OverridesParser.create(config_loader=loader)
+    overrides = parser.parse_overrides([*given, *config.hydra.overrides.task])
+    keys = [override.get_key_element() for override in overrides if override.is_sweep_override()]
+    if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+        return keys, [], []
+    (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+    return keys, jobs, [loader.load_sweep_config(config, job) for job in jobs]
+
+
 def explain(error: Exception) -> MnistExpError | None:
     """An error that a user can mend as our one line; None for a mistake of the program's."""
     if isinstance(error, MnistExpError):
@@ -206,74 +111,6 @@ def explain(error: Exception) -> MnistExpError | None:
     return ConfigError(" ".join(text.split()) + (f": {_first_line(cause)}" if cause else ""))
 
 
-def _check_store_and_data(configs: Sequence[RunConfig]) -> "list[Dataset]":
-    """Make sure that the store can be used and the data can be had and split; tells which data sets those are."""
-    from mnist_exp.data import datasets
-    from mnist_exp.tracking import store
-
-    _writable(project.root())
-    for uri in dict.fromkeys(store.resolve(config.tracking.uri) for config in configs):
-        store.connect(uri)
-    used: list[Dataset] = []
-    for data in dict.fromkeys(config.data for config in configs):
-        dataset = datasets.load(data)
-        datasets.split(dataset, data)
-        if dataset not in used:
-            used.append(dataset)
-            terminal.dataset(dataset)
-    return used
-
-
-def _writable(folder: Path) -> None:
-    """Hydra keeps each job's config and log below the project's folder."""
-    for name in ("outputs", "multirun"):
-        place = folder / name
-        if not os.access(place if place.exists() else folder, os.W_OK) or place.is_file():
-            raise StoreError(f"{place} must be a folder that can be written to. Received: one that cannot")
-
-
-def _job() -> "Job":
-    from mnist_exp.run import Job
-    from mnist_exp.sweeps.sweep import Sweep
-
-    own = HydraConfig.get()
-    overrides = tuple(own.overrides.task)
-    sweep = Sweep.current()
-    if sweep is None:
-        return Job(" ".join(overrides) or "default", overrides, Path(own.runtime.output_dir))
-    varied = [override for override in overrides if override.partition("=")[0] in sweep.keys]
-    name = " ".join(varied or overrides) or "default"
-    if own.runtime.choices.get("experiment") is not None:
-        overrides = (*overrides, "hydra.mode=RUN")  # an experiment may itself be a sweep; this is one run of it
-    return Job(
-        name=name,
-        overrides=overrides,
-        output=Path(own.runtime.output_dir),
-        number=own.job.num + 1,
-        total=sweep.total,
-    )
-
-
-def _expand(config: DictConfig) -> tuple[list[Override], list[list[str]]]:
-    """The sweep's parsed overrides, and the overrides of each job as Hydra's basic sweeper will form them.
-
-    No jobs where another sweeper is in charge: it decides as it goes.
-    """
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-
-    given = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
-    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    overrides = parser.parse_overrides([*given, *config.hydra.overrides.task])
-    if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
-        return overrides, []
-    (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
-    return overrides, jobs
-
-
-def _compose_job(master: DictConfig, overrides: list[str]) -> DictConfig:
-    return GlobalHydra.instance().config_loader().load_sweep_config(master, overrides)
-
-
 def _defaults() -> Mapping[str, Any]:
     """The config that no override touches, to suggest keys from; empty where even that cannot be composed."""
     try:
@@ -286,42 +123,6 @@ def _defaults() -> Mapping[str, Any]:
         return {}
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items() if key != "hydra"}
-
-
-def _system_metrics(config: RunConfig) -> bool:
-    wanted = os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING")
-    return wanted.lower() in ("1", "true") if wanted else config.tracking.system_metrics
-
-
-def _finish_sweep(code: int) -> int:
-    """Close the parent run of the sweep, if there was one, and show its ranking."""
-    if "MNIST_EXP_SWEEP" not in os.environ:  # asked without the imports that a single run may not need
-        return code
-    from mnist_exp.sweeps.sweep import Sweep, finish
-
-    sweep = Sweep.current()
-    assert sweep is not None
-    try:
-        board = finish(sweep, interrupted=code == _INTERRUPTED)
-    except MnistExpError as error:
-        terminal.error(str(error))
-        return 1
-    terminal.leaderboard(board)
-    terminal.how_to_look(sweep.uri)
-    return code or (RunFailed.exit_code if board.others else 0)
-
-
-@contextmanager
-def _stopping_on_error() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        wrong = explain(error)
-        if wrong is None:
-            traceback.print_exc()
-            raise SystemExit(1) from error
-        terminal.error(str(wrong))
-        raise SystemExit(wrong.exit_code) from error
 
 
 def _raised_by_hydra(error: Exception) -> bool:

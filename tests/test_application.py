@@ -9,7 +9,7 @@ import absl.logging
 import pytest
 from conftest import Checkout
 
-from mnist_exp import compose, project
+from mnist_exp import application, compose, project
 
 Command = Callable[..., tuple[int, str]]
 
@@ -27,7 +27,7 @@ def command(
         monkeypatch.setattr(sys, "argv", ["mnist_exp", *arguments])
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
         try:
-            code = compose.main()
+            code = application.main()
         except SystemExit as left:
             code = int(str(left.code))
         return code, capsys.readouterr().err
@@ -133,10 +133,10 @@ sys.exit(f"imported: {{heavy}}" if heavy else 0)
 @pytest.mark.parametrize(
     ("module", "arguments"),
     [
-        ("compose", ["--help"]),
-        ("compose", ["--cfg", "job"]),
-        ("compose", ["model.units=-4"]),
-        ("compose", ["-m", "model.unitz=4,10"]),
+        ("application", ["--help"]),
+        ("application", ["--cfg", "job"]),
+        ("application", ["model.units=-4"]),
+        ("application", ["-m", "model.unitz=4,10"]),
         ("cli", ["--help"]),
         ("cli", ["completion", "bash"]),
     ],
