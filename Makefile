@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev sweep models test check format ui clean
+.PHONY: help setup setup-dev sweep models test check bench format ui clean
 
 help:           ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: [^#]*## */\t/' | expand -t 12
@@ -40,6 +40,10 @@ check: setup-dev ## format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+bench: setup-dev ## measure against rivals, in turns (QUICK=1: fewer repeats)
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python benchmarks/epoch.py $(if $(QUICK),--quick)
 
 format: setup-dev ## let ruff put the code in order
 	$(BIN)/ruff format .

@@ -1,0 +1,186 @@
+"""How long one epoch of model_2 takes, validation included: the tutorial's way, Keras at its fastest, ours, JAX.
+
+    make bench            medians over all repeats
+    make bench QUICK=1    fewer of them
+
+Every rival trains the same network (784-4-4-10, Adam, batches of 32 of 48,000 images) and validates on 12,000. They
+take turns in one process, so that what else the machine does meets them all; the first epoch of each, which compiles,
+is left out. Data: MNIST through MNIST_EXP_DATA, as everywhere.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from mnist_exp.compose import compose, to_run_config
+from mnist_exp.data import datasets
+from mnist_exp.data.datasets import Split
+from mnist_exp.training.startup import import_tensorflow
+
+Rival = Callable[[int], list[float]]
+"""Trains for so many epochs; gives the seconds that each took."""
+
+
+def plain_keras(split: Split) -> Rival:
+    """As in the tutorial: arrays divided by 255, and fit."""
+    return _keras(split, {})
+
+
+def fastest_keras(split: Split) -> Rival:
+    """Keras's own settings for speed: XLA, and an epoch's 1,500 steps in one execution."""
+    return _keras(split, {"jit_compile": True, "steps_per_execution": 1500})
+
+
+def ours(split: Split) -> Rival:
+    """training.engine=compiled."""
+    from mnist_exp.training import engine
+
+    def run(epochs: int) -> list[float]:
+        timer = _timer()
+        config = to_run_config(compose(["experiment=model_2", f"training.epochs={epochs}"]))
+        engine.train(config, split, [timer])
+        return timer.seconds
+
+    return run
+
+
+def jax_scan(split: Split) -> Rival:
+    """The same arithmetic in JAX: lax.scan over the batches of an epoch, jitted whole, images kept as uint8."""
+    import jax
+    import jax.numpy as jnp
+
+    from mnist_exp.training.engine import batch_order
+
+    images, labels = jnp.asarray(split.train.images.reshape(-1, 784)), jnp.asarray(split.train.labels, jnp.int32)
+    held_out = jnp.asarray(split.validation.images.reshape(-1, 784)), jnp.asarray(split.validation.labels, jnp.int32)
+    keys = jax.random.split(jax.random.PRNGKey(17), 3)
+    sizes = [(784, 4), (4, 4), (4, 10)]
+    glorot = jax.nn.initializers.glorot_uniform()
+    first = [(glorot(key, size), jnp.zeros(size[1])) for key, size in zip(keys, sizes, strict=True)]
+
+    def logits(weights, pixels):
+        hidden = pixels.astype(jnp.float32) / 255
+        for kernel, bias in weights[:-1]:
+            hidden = jax.nn.relu(hidden @ kernel + bias)
+        return hidden @ weights[-1][0] + weights[-1][1]
+
+    def score(weights, pixels, truth):
+        said = logits(weights, pixels)
+        losses = -jnp.take_along_axis(jax.nn.log_softmax(said), truth[:, None], axis=1)
+        return losses.mean(), (said.argmax(axis=1) == truth).mean()
+
+    def step(state, rows):
+        weights, mean, square, count = state
+        (loss, right), gradient = jax.value_and_grad(score, has_aux=True)(weights, images[rows], labels[rows])
+        count = count + 1
+        mean = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, mean, gradient)
+        square = jax.tree.map(lambda s, g: 0.999 * s + 0.001 * g * g, square, gradient)
+        rate = 0.001 * jnp.sqrt(1 - 0.999**count) / (1 - 0.9**count)
+        weights = jax.tree.map(lambda w, m, s: w - rate * m / (jnp.sqrt(s) + 1e-7), weights, mean, square)
+        return (weights, mean, square, count), (loss, right)
+
+    @jax.jit
+    def epoch(state, order):
+        state, scores = jax.lax.scan(step, state, order)
+        return state, scores, score(state[0], *held_out)
+
+    def run(epochs: int) -> list[float]:
+        zeros = jax.tree.map(jnp.zeros_like, first)
+        state, seconds = (first, zeros, zeros, jnp.float32(0)), []
+        for number in range(epochs):
+            began = time.perf_counter()
+            order = batch_order(17, number, len(labels)).reshape(-1, 32).astype(np.int32)
+            state, *scores = epoch(state, order)
+            jax.block_until_ready(scores)
+            seconds.append(time.perf_counter() - began)
+        return seconds
+
+    return run
+
+
+def _keras(split: Split, speed: dict[str, object]) -> Rival:
+    import keras
+
+    train, validation = split.train.images / np.float32(255), split.validation.images / np.float32(255)
+
+    def run(epochs: int) -> list[float]:
+        keras.utils.set_random_seed(17)
+        dense = keras.layers.Dense
+        layers = [
+            keras.Input((28, 28)),
+            keras.layers.Flatten(),
+            dense(4, "relu"),
+            dense(4, "relu"),
+            dense(10, "softmax"),
+        ]
+        model = keras.Sequential(layers)
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"], **speed)
+        timer = _timer()
+        held_out = (validation, split.validation.labels)
+        model.fit(train, split.train.labels, epochs=epochs, validation_data=held_out, callbacks=[timer], verbose=0)
+        return timer.seconds
+
+    return run
+
+
+def _timer():
+    import keras
+
+    class Timer(keras.callbacks.Callback):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seconds: list[float] = []
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self._began = time.perf_counter()
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.seconds.append(time.perf_counter() - self._began)
+
+    return Timer()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", type=Path, default=Path("benchmarks/results/epoch.json"))
+    arguments = parser.parse_args()
+    rounds, epochs = (2, 3) if arguments.quick else (5, 4)
+
+    import_tensorflow()
+    config = to_run_config(compose(["experiment=model_2"]))
+    dataset = datasets.load(config.data)
+    split = datasets.split(dataset, config.data)
+    rivals = {"plain Keras fit": plain_keras, "Keras, fastest settings": fastest_keras, "ours": ours}
+    try:
+        import jax  # noqa: F401
+
+        rivals["JAX lax.scan"] = jax_scan
+    except ImportError:
+        print("JAX is not installed: pip install 'mnist-exp[bench]'", file=sys.stderr)
+    ready = {name: make(split) for name, make in rivals.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in ready}
+    for _ in range(rounds):
+        for name, run in ready.items():
+            seconds[name] += run(epochs)[1:]  # the first compiles
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    print(f"One epoch of model_2 on {dataset.name} ({machine}), medians of {rounds * (epochs - 1)}\n")
+    print(f"| {'':24} | seconds | times ours |\n|{'-' * 26}|---------|------------|")
+    for name, median in medians.items():
+        print(f"| {name:24} | {median:7.3f} | {median / medians['ours']:10.2f} |")
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    arguments.json.write_text(json.dumps({"machine": machine, "data": dataset.name, "seconds": seconds}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
