@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 _SQLITE = "sqlite:///"
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 
+_LOG_LEVELS = {
+    "alembic": logging.WARNING,
+    "mlflow": logging.WARNING,
+    "mlflow.utils.environment": logging.ERROR,  # warns where an environment has no pip, as uv's have none
+    "urllib3": logging.ERROR,  # tells of every retry; the last failure is told as an error
+}
+
 # Every column in which MLflow keeps an absolute location, as of MLflow 3.17.
 _LOCATIONS = (
     ("experiments", "artifact_location"),
@@ -194,5 +201,5 @@ def _quiet_mlflow() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    for name, level in (("alembic", logging.WARNING), ("mlflow", logging.WARNING), ("urllib3", logging.ERROR)):
+    for name, level in _LOG_LEVELS.items():
         logging.getLogger(name).setLevel(level)

@@ -2,8 +2,8 @@
 
 Plain ``fit`` spends nearly all of its time between the batches of networks as small as these. Here, what ``fit`` takes
 for a batch is the order of a whole epoch, and :meth:`EpochModel.train_step` loops over Keras's own ``train_step``
-inside one XLA program, with the images already on the device. Optimizers, metrics and callbacks are Keras's and see
-what they would see otherwise, an epoch at a time.
+inside one compiled program, with the images already on the device. Optimizers, metrics and callbacks are Keras's and
+see what they would see otherwise, an epoch at a time.
 
 Learning rate, weights, images and order are inputs of that program. A run of the same shape as an earlier one finds it
 ready (:func:`program`), so that a sweep compiles once for every shape, not for every run.
@@ -62,13 +62,15 @@ class EpochModel(keras.Model):
         traces: how often a step was traced, which is how often something was compiled.
     """
 
-    def __init__(self, network: keras.Model, optimizer: keras.Optimizer, training: int, validation: int) -> None:
+    def __init__(
+        self, network: keras.Model, optimizer: keras.Optimizer, training: int, validation: int, *, xla: bool
+    ) -> None:
         super().__init__()
         self.network = network
         self.traces = 0
         self.training_data = OnDevice(training)
         self.validation_data = OnDevice(validation)
-        self.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=True)
+        self.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=xla)
         self._build_all()
         self._fresh_optimizer = [variable.numpy() for variable in optimizer.variables]
 
@@ -163,4 +165,5 @@ def _program(
     validation: int,
 ) -> EpochModel:
     network = models.build(model, normalize=normalize)
-    return EpochModel(network, optimizers.build(optimizer), training, validation)
+    # On a processor XLA's convolutions are several times slower than TensorFlow's own: those keep to its graph.
+    return EpochModel(network, optimizers.build(optimizer), training, validation, xla=isinstance(model, MlpConfig))
