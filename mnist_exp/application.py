@@ -44,12 +44,7 @@ def main() -> int:
     except RunFailed:
         code = RunFailed.exit_code  # told when it happened
     except Exception as error:  # noqa: BLE001  whatever it is, a sweep that was opened must be closed
-        wrong = explain(error)
-        if wrong is None or wants_traceback:
-            traceback.print_exc()
-        if wrong is not None:
-            terminal.error(str(wrong))
-        code = wrong.exit_code if wrong else 1
+        code = _tell(error, with_traceback=wants_traceback)
     return _finish_sweep(code)
 
 
@@ -205,9 +200,15 @@ def _stopping_on_error() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        wrong = explain(error)
-        if wrong is None:
-            traceback.print_exc()
-            raise SystemExit(1) from error
-        terminal.error(str(wrong))
-        raise SystemExit(wrong.exit_code) from error
+        raise SystemExit(_tell(error)) from error
+
+
+def _tell(error: Exception, *, with_traceback: bool = False) -> int:
+    """Show a user's mistake as its one line, and one of the program's as a traceback; the exit code of either."""
+    wrong = explain(error)
+    if wrong is None or with_traceback:
+        traceback.print_exception(error)
+    if wrong is None:
+        return 1
+    terminal.error(str(wrong))
+    return wrong.exit_code

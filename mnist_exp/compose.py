@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mnist_exp import project, terminal
 from mnist_exp.config import RunConfig, check, suggestion
-from mnist_exp.errors import ConfigError, MnistExpError, StoreError
+from mnist_exp.errors import ConfigError, MnistExpError, StoreError, first_line
 
 
 def register() -> None:
@@ -37,7 +37,7 @@ def register() -> None:
         try:
             store.store(group="experiment", name=name, node=OmegaConf.load(file), package="_global_")
         except (yaml.YAMLError, OmegaConfBaseException, OSError) as error:
-            terminal.warning(f"{file} is left out, it cannot be read: {_first_line(error)}")
+            terminal.warning(f"{file} is left out, it cannot be read: {first_line(error)}")
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:
@@ -104,11 +104,11 @@ def explain(error: Exception) -> MnistExpError | None:
     if found := re.match(r"Ambiguous value for argument '([^']+)'", text):
         return ConfigError(f"{found[1]!r} holds several values: sweep over them with python -m mnist_exp -m {found[1]}")
     if isinstance(error, OverrideParseException):
-        return ConfigError(f"{error.override!r} is no override of the form key=value: {_first_line(error)}")
+        return ConfigError(f"{error.override!r} is no override of the form key=value: {first_line(error)}")
     if isinstance(error, yaml.YAMLError):
         return ConfigError(f"a config file is no valid YAML: {' '.join(text.split())}")
     cause = error.__cause__
-    return ConfigError(" ".join(text.split()) + (f": {_first_line(cause)}" if cause else ""))
+    return ConfigError(" ".join(text.split()) + (f": {first_line(cause)}" if cause else ""))
 
 
 def _defaults() -> Mapping[str, Any]:
@@ -130,7 +130,3 @@ def _raised_by_hydra(error: Exception) -> bool:
     frames = traceback.walk_tb(error.__traceback__)
     last = [frame.f_globals.get("__name__", "") for frame, _ in frames][-1]
     return str(last).startswith(("hydra.", "omegaconf."))
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]

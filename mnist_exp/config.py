@@ -193,9 +193,14 @@ class RunConfig:
 
         ``tracking`` is left out: where a run is kept is no part of what it is.
         """
-        sections = {key: value for key, value in asdict(self).items() if key not in ("tracking", "experiment")}
-        chosen = {} if self.experiment is None else {"experiment": self.experiment}
+        sections = self.plain()
+        experiment = sections.pop("experiment")
+        chosen = {} if experiment is None else {"experiment": experiment}
         return {**chosen, **dict(_flatten(sections))}
+
+    def plain(self) -> dict[str, Any]:
+        """The config as it ran, in plain nested values, without ``tracking``."""
+        return {key: value for key, value in asdict(self).items() if key != "tracking"}
 
 
 _RUN = TypeAdapter(RunConfig)

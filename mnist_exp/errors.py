@@ -47,3 +47,8 @@ class Diverged(RunFailed):
     """The loss of an epoch is NaN or infinite."""
 
     reason = "diverged"
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of any library says, without the lines that follow its first."""
+    return str(error).strip().partition("\n")[0]

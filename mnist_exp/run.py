@@ -8,10 +8,9 @@ import shlex
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
@@ -20,7 +19,7 @@ from mnist_exp import evaluation, figures
 from mnist_exp.config import RunConfig
 from mnist_exp.data import datasets
 from mnist_exp.data.datasets import Dataset, Split
-from mnist_exp.errors import MnistExpError, RunFailed
+from mnist_exp.errors import MnistExpError, RunFailed, first_line
 from mnist_exp.evaluation import DIGITS, Evaluation
 from mnist_exp.tracking import provenance
 from mnist_exp.tracking.tracker import Status, Tracker
@@ -126,18 +125,13 @@ def _log_inputs(config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker)
     tracker.log_dataset(dataset, "training")
     for path, content in exploration(dataset).items():
         tracker.log_artifact(path, content)
-    tracker.log_artifact("config/config.yaml", yaml.safe_dump(_resolved(config), sort_keys=False).encode())
+    tracker.log_artifact("config/config.yaml", yaml.safe_dump(config.plain(), sort_keys=False).encode())
     for name in ("overrides.yaml", "hydra.yaml"):
         if (file := job.output / ".hydra" / name).exists():  # hydra.output_subdir=null writes none
             tracker.log_artifact(f"config/{name}", file.read_bytes())
     tracker.log_artifact("provenance/environment.txt", provenance.environment().encode())
     tracker.log_artifact("provenance/rerun.sh", provenance.rerun_script(code, _command(config, job)).encode())
     tracker.log_artifact("provenance/git.diff", (code.diff if config.tracking.git_diff else "").encode())
-
-
-def _resolved(config: RunConfig) -> dict[str, Any]:
-    """The config as it ran, every value resolved; where it is kept is no part of that."""
-    return {key: value for key, value in asdict(config).items() if key != "tracking"}
 
 
 def _command(config: RunConfig, job: Job) -> str:
@@ -242,5 +236,5 @@ def _close_failed(job: Job, tracker: Tracker, error: Exception) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    text = str(error).strip().partition("\n")[0]
+    text = first_line(error)
     return text if isinstance(error, MnistExpError) else f"{type(error).__name__}: {text}"

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distributions, version
 
 from mnist_exp import project
@@ -28,8 +29,9 @@ class Code:
     diff: str
 
 
+@cache
 def code() -> Code:
-    """The state of the checkout that runs; an installed program has none."""
+    """The state of the checkout as this process met it; an installed program has none."""
     if not (project.root() / ".git").exists() or project.CONF.parent != project.root():
         return Code("", False, "")
     commit = _git("rev-parse", "HEAD").strip()
@@ -61,6 +63,7 @@ def tags(state: Code) -> dict[str, str]:
     }
 
 
+@cache
 def environment() -> str:
     """Python, platform and every installed package, one a line, in pip's format."""
     packages = sorted({f"{d.name}=={d.version}" for d in distributions()}, key=str.lower)

@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from mnist_exp import project
 from mnist_exp.config import TrackingConfig
-from mnist_exp.errors import StoreError
+from mnist_exp.errors import StoreError, first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -165,7 +165,7 @@ def storing(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         if "Max retries exceeded" in reason:  # the rest of it is the HTTP client's inner life
             reason = "no server answers there"
         raise StoreError(f"the tracking store {redact(uri)} cannot be used: {reason}") from error

@@ -140,8 +140,7 @@ def orders(epochs: Iterator[NDArray[np.int64]], count: int, images: int, batch_s
 
     def generate() -> Iterator[tuple[Order]]:
         for order in epochs:
-            rows = order.astype(np.int32)
-            yield ((rows[: images - rest].reshape(steps, batch_size), rows[images - rest :]),)
+            yield (_divided(order, batch_size),)
 
     signature = ((tf.TensorSpec((steps, batch_size), tf.int32), tf.TensorSpec((rest,), tf.int32)),)
     dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
@@ -150,9 +149,13 @@ def orders(epochs: Iterator[NDArray[np.int64]], count: int, images: int, batch_s
 
 def in_order(images: int, batch_size: int) -> tf.data.Dataset:
     """All images once, one after another."""
-    steps, rest = divmod(images, batch_size)
-    rows = np.arange(images, dtype=np.int32)
-    return tf.data.Dataset.from_tensors(((rows[: images - rest].reshape(steps, batch_size), rows[images - rest :]),))
+    return tf.data.Dataset.from_tensors((_divided(np.arange(images), batch_size),))
+
+
+def _divided(rows: NDArray[np.int64], batch_size: int) -> Order:
+    full = len(rows) - len(rows) % batch_size
+    rows_32 = rows.astype(np.int32)
+    return rows_32[:full].reshape(-1, batch_size), rows_32[full:]
 
 
 @lru_cache(maxsize=_KEPT)
