@@ -63,6 +63,7 @@ def _app(composed: DictConfig) -> float:
     from mnist_exp.run import run
     from mnist_exp.sweeps.sweep import Sweep
     from mnist_exp.tracking import store
+    from mnist_exp.tracking.background import BackgroundTracker
     from mnist_exp.tracking.mlflow import MlflowTracker
 
     sweep = Sweep.current()
@@ -80,7 +81,7 @@ def _app(composed: DictConfig) -> float:
             system_metrics=_system_metrics(config),
         )
         with terminal.epochs(job, config.training.epochs) as on_epoch:
-            result = run(config, job, dataset, tracker, on_epoch)
+            result = run(config, job, dataset, BackgroundTracker(tracker), on_epoch)
     except MnistExpError as error:
         terminal.run_fails(job, str(error))
         if sweep is None:

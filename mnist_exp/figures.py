@@ -129,16 +129,12 @@ def mistakes(test: Examples, evaluation: Evaluation, run: str) -> Figure:
 @_styled
 def samples(dataset: Dataset) -> Figure:
     """A row of training images for each digit."""
-    figure = Figure(figsize=(8, 7.6), layout="constrained")
-    figure.suptitle(f"Samples · {dataset.name}, one row a label", x=0.02, ha="left", fontsize=13)
-    grid = figure.subplots(10, 12)
-    for digit in DIGITS:
-        rows = np.flatnonzero(dataset.train.labels == digit)[:12]
-        for column, axes in enumerate(grid[digit]):
-            axes.set_axis_off()
-            if column < len(rows):
-                axes.imshow(dataset.train.images[rows[column]], cmap="gray_r", vmin=0, vmax=255)
-        grid[digit, 0].text(-0.45, 0.5, str(digit), transform=grid[digit, 0].transAxes, va="center", fontsize=13)
+    rows = [np.flatnonzero(dataset.train.labels == digit)[:12] for digit in DIGITS]
+    tiles = [[dataset.train.images[row] for row in rows_of_digit] for rows_of_digit in rows]
+    figure, axes = _figure(f"Samples · {dataset.name}, one row a label", size=(8, 7.6))
+    corners = _mosaic(axes, tiles, shape=(10, 12), gap=(5, 5))
+    for digit, (left, top) in zip(DIGITS, (row[0] for row in corners), strict=True):
+        axes.text(left - 6, top + 14, str(digit), ha="right", va="center", fontsize=13)
     return figure
 
 
@@ -170,7 +166,7 @@ def pixels(dataset: Dataset) -> Figure:
         (before, 1.0, f"Pixel values · {dataset.name}"),
         (after, 255.0, "after normalisation (divided by 255)"),
     ):
-        axes.bar(np.arange(256) / scale, counts, width=1 / scale, color=TRAINING)
+        axes.stairs(counts, (np.arange(257) - 0.5) / scale, fill=True, color=TRAINING)
         axes.axvline(mean / scale, color=MARK, lw=1, label=f"mean {mean / scale:.3g}")
         axes.set(title=title, xlabel="pixel value")
         axes.legend(loc="upper right")
@@ -214,21 +210,46 @@ def _learning_curve(
 
 
 def _gallery(test: Examples, evaluation: Evaluation, rows: NDArray[np.intp], title: str) -> Figure:
-    figure = Figure(figsize=(9, 6.6), layout="constrained")
-    figure.suptitle(_shorten(title), x=0.02, ha="left", fontsize=13)
-    for axes, row in zip(figure.subplots(4, 6).flat, [*rows, *[None] * (24 - len(rows))], strict=True):
-        axes.set_axis_off()
-        if row is None:
-            continue
-        right = evaluation.predicted[row] == test.labels[row]
-        axes.imshow(test.images[row], cmap="gray_r", vmin=0, vmax=255)
-        said = f"{evaluation.predicted[row]} ({evaluation.confidence[row]:.0%})"
-        axes.set_title(
-            said if right else f"{said}, is {test.labels[row]}",
-            fontsize=10,
-            color="#222222" if right else MARK,
-        )
+    """Four rows of six images, above each what the model said and how sure it was, and the truth where it differs."""
+    figure, axes = _figure(title, size=(9, 7))
+    places = [rows[start : start + 6] for start in range(0, len(rows), 6)]
+    corners = _mosaic(axes, [[test.images[row] for row in line] for line in places], shape=(4, 6), gap=(11, 6))
+    for line, line_corners in zip(places, corners, strict=False):
+        for row, (left, top) in zip(line, line_corners, strict=False):
+            right = evaluation.predicted[row] == test.labels[row]
+            said = f"{evaluation.predicted[row]} ({evaluation.confidence[row]:.0%})"
+            axes.text(
+                left + 14,
+                top - 2,
+                said if right else f"{said}, is {test.labels[row]}",
+                ha="center",
+                va="bottom",
+                fontsize=10,
+                color="#222222" if right else MARK,
+            )
     return figure
+
+
+def _mosaic(
+    axes: Axes, tiles: Sequence[Sequence[NDArray[np.uint8]]], shape: tuple[int, int], gap: tuple[int, int]
+) -> list[list[tuple[int, int]]]:
+    """Images in rows and columns, drawn as one, which takes a tenth of the time that an axes for each would.
+
+    Returns the left and top pixel of every place of ``shape``, row by row, filled or not; ``gap`` is what lies above
+    and to the left of each.
+    """
+    above, beside = gap
+    height, width = 28 + above, 28 + beside
+    corners = [
+        [(column * width + beside, row * height + above) for column in range(shape[1])] for row in range(shape[0])
+    ]
+    canvas = np.zeros((shape[0] * height, shape[1] * width + beside), np.uint8)
+    for line, line_corners in zip(tiles, corners, strict=False):
+        for tile, (left, top) in zip(line, line_corners, strict=False):
+            canvas[top : top + 28, left : left + 28] = tile
+    axes.imshow(canvas, cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
+    axes.set_axis_off()
+    return corners
 
 
 def _epochs(values: Sequence[float]) -> NDArray[np.int_]:

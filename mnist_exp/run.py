@@ -9,11 +9,12 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import yaml
+from matplotlib.figure import Figure
 
 from mnist_exp import evaluation, figures
 from mnist_exp.config import RunConfig
@@ -22,12 +23,18 @@ from mnist_exp.data.datasets import Dataset, Split
 from mnist_exp.errors import MnistExpError, RunFailed, first_line
 from mnist_exp.evaluation import DIGITS, Evaluation
 from mnist_exp.tracking import provenance
-from mnist_exp.tracking.tracker import Status, Tracker
+from mnist_exp.tracking.tracker import Measurement, Status, Tracker
 from mnist_exp.training import engine, range_test
 from mnist_exp.training.callback import TrackingCallback
 from mnist_exp.training.epochs import Epoch, History
 
 log = logging.getLogger(__name__)
+
+_EXPLORATION = {
+    "data/samples.png": figures.samples,
+    "data/class_counts.png": figures.class_counts,
+    "data/pixels.png": figures.pixels,
+}
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ def _run(config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker, on_epo
     seconds = time.perf_counter() - began
 
     test = evaluation.evaluate(split.test.labels, engine.predict(model, split.test.images))
-    tracker.log_metrics(_summary_metrics(callback.history, test, seconds, model.count_params()))
+    tracker.log_metrics(Measurement(_summary_metrics(callback.history, test, seconds, model.count_params())))
     _log_evaluation(test, tracker)
     _log_figures(config, job, split, callback.history, test, tracker)
     tracker.log_model(model, split.test.images[:5])
@@ -123,13 +130,13 @@ def _log_inputs(config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker)
         }
     )
     tracker.log_dataset(dataset, "training")
-    for path, content in exploration(dataset).items():
-        tracker.log_artifact(path, content)
+    for path in _EXPLORATION:
+        tracker.log_artifact(path, partial(_explored, dataset, path))
     tracker.log_artifact("config/config.yaml", yaml.safe_dump(config.plain(), sort_keys=False).encode())
     for name in ("overrides.yaml", "hydra.yaml"):
         if (file := job.output / ".hydra" / name).exists():  # hydra.output_subdir=null writes none
             tracker.log_artifact(f"config/{name}", file.read_bytes())
-    tracker.log_artifact("provenance/environment.txt", provenance.environment().encode())
+    tracker.log_artifact("provenance/environment.txt", lambda: provenance.environment().encode())
     tracker.log_artifact("provenance/rerun.sh", provenance.rerun_script(code, _command(config, job)).encode())
     tracker.log_artifact("provenance/git.diff", (code.diff if config.tracking.git_diff else "").encode())
 
@@ -144,13 +151,9 @@ def _command(config: RunConfig, job: Job) -> str:
 
 
 @cache
-def exploration(dataset: Dataset) -> dict[str, bytes]:
-    """The pictures of a data set, by artifact path; drawn once per process and data set."""
-    return {
-        "data/samples.png": figures.png(figures.samples(dataset)),
-        "data/class_counts.png": figures.png(figures.class_counts(dataset)),
-        "data/pixels.png": figures.png(figures.pixels(dataset)),
-    }
+def _explored(dataset: Dataset, path: str) -> bytes:
+    """A picture of a data set; drawn once per process."""
+    return figures.png(_EXPLORATION[path](dataset))
 
 
 def _summary_metrics(history: History, test: Evaluation, seconds: float, parameters: int) -> dict[str, float]:
@@ -181,18 +184,22 @@ def _log_figures(
 ) -> None:
     """The pictures that a team compares; at the root, where MLflow's compare view finds them."""
     rates, losses = history.series("lr"), history.series("loss")
-    pictures = {
-        "loss.png": figures.loss(losses, history.series("val_loss"), job.name),
-        "accuracy.png": figures.accuracy(history.series("accuracy"), history.series("val_accuracy"), job.name),
-        "lr.png": figures.learning_rate(rates, job.name),
-        "confusion_matrix.png": figures.confusion_matrix(test, job.name),
-        "predictions.png": figures.predictions(split.test, test, job.name),
-        "mistakes.png": figures.mistakes(split.test, test, job.name),
+    pictures: dict[str, Callable[[], Figure]] = {
+        "loss.png": lambda: figures.loss(losses, history.series("val_loss"), job.name),
+        "accuracy.png": lambda: figures.accuracy(history.series("accuracy"), history.series("val_accuracy"), job.name),
+        "lr.png": lambda: figures.learning_rate(rates, job.name),
+        "confusion_matrix.png": lambda: figures.confusion_matrix(test, job.name),
+        "predictions.png": lambda: figures.predictions(split.test, test, job.name),
+        "mistakes.png": lambda: figures.mistakes(split.test, test, job.name),
     }
     if config.lr.name == "range_test":
-        pictures["lr_range.png"] = figures.range_test(range_test.read(rates, losses), job.name)
-    for path, figure in pictures.items():
-        tracker.log_artifact(path, figures.png(figure))
+        pictures["lr_range.png"] = lambda: figures.range_test(range_test.read(rates, losses), job.name)
+    for path, draw in pictures.items():
+        tracker.log_artifact(path, partial(_drawn, draw))
+
+
+def _drawn(draw: Callable[[], Figure]) -> bytes:
+    return figures.png(draw())
 
 
 def _note(

@@ -106,12 +106,12 @@ WORKER = """
 import sys
 from mnist_exp.tracking import store
 from mnist_exp.tracking.mlflow import MlflowTracker
-from mnist_exp.tracking.tracker import Status
+from mnist_exp.tracking.tracker import Measurement, Status
 uri, name = sys.argv[1:]
 client = store.connect(uri)
 tracker = MlflowTracker.open(client, uri, store.experiment_id(client, uri, "mnist"), name)
 for step in range(1, 31):
-    tracker.log_metrics({"loss": 1 / step, "accuracy": step / 30}, step=step)
+    tracker.log_metrics(Measurement({"loss": 1 / step, "accuracy": step / 30}, step=step))
 tracker.close(Status.FINISHED)
 """
 

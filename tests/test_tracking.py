@@ -1,7 +1,8 @@
 """What every tracker promises, held against each of them; and what MLflow's adds."""
 
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from mnist_exp.config import RunConfig
 from mnist_exp.data import datasets
 from mnist_exp.errors import StoreError
 from mnist_exp.tracking import store
+from mnist_exp.tracking.background import BackgroundTracker
 from mnist_exp.tracking.mlflow import MlflowTracker
-from mnist_exp.tracking.tracker import MemoryTracker, Status, Tracker
+from mnist_exp.tracking.tracker import Measurement, MemoryTracker, Status, Tracker
 
 Composed = Callable[..., RunConfig]
 
@@ -31,18 +33,19 @@ def mlflow_tracker(uri: str) -> MlflowTracker:
     return MlflowTracker.open(client, uri, store.experiment_id(client, uri, "contract"), "a run")
 
 
-@pytest.fixture(params=["memory", "mlflow"])
+@pytest.fixture(params=["memory", "mlflow", "memory in the background", "mlflow in the background"])
 def tracker(request: pytest.FixtureRequest) -> Tracker:
-    if request.param == "memory":
-        return MemoryTracker()
-    opened: MlflowTracker = request.getfixturevalue("mlflow_tracker")
-    return opened
+    kept_by: Tracker = MemoryTracker() if "memory" in request.param else request.getfixturevalue("mlflow_tracker")
+    return BackgroundTracker(kept_by) if "background" in request.param else kept_by
 
 
 class Kept:
-    """What a tracker kept, read back the same way from either."""
+    """What a tracker kept, read back the same way from each."""
 
     def __init__(self, tracker: Tracker, uri: str, tmp_path: Path) -> None:
+        if isinstance(tracker, BackgroundTracker):
+            tracker.flush()
+            tracker = tracker.tracker
         self.params: dict[str, str]
         if isinstance(tracker, MemoryTracker):
             self.params = {key: "null" if v is None else str(v).lower() for key, v in tracker.params.items()}
@@ -74,9 +77,13 @@ class TestContract:
         assert kept().params == expected
 
     def test_a_param_cannot_change(self, tracker: Tracker) -> None:
+        def change() -> None:
+            tracker.log_params({"seed": 2})
+            tracker.close(Status.FINISHED)  # in the background, an error shows at the next call
+
         tracker.log_params({"seed": 1})
         with pytest.raises(StoreError):
-            tracker.log_params({"seed": 2})
+            change()
 
     def test_more_params_than_a_batch_holds(self, tracker: Tracker, kept: Callable[[], Kept]) -> None:
         tracker.log_params({f"key.{number}": number for number in range(250)})
@@ -84,7 +91,7 @@ class TestContract:
 
     def test_metrics_are_kept_under_their_step(self, tracker: Tracker, kept: Callable[[], Kept]) -> None:
         for step in (1, 2, 3):
-            tracker.log_metrics({"loss": 1 / step, "test/recall_0": 0.5}, step=step)
+            tracker.log_metrics(Measurement({"loss": 1 / step, "test/recall_0": 0.5}, step=step))
         assert kept().metrics["loss"] == {1: 1.0, 2: 0.5, 3: pytest.approx(1 / 3)}
 
     def test_a_later_tag_replaces_an_earlier_one(self, tracker: Tracker, kept: Callable[[], Kept]) -> None:
@@ -102,6 +109,95 @@ class TestContract:
         assert kept().status is None
         tracker.close(status)
         assert kept().status == status
+
+
+class Slow(MemoryTracker):
+    """A store that takes its time: it is told when to go on. Counts how often metrics were sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = threading.Event()
+        self.sent: list[int] = []
+
+    def log_metrics(self, *measurements: Measurement) -> None:
+        self.go_on.wait()
+        self.sent.append(len(measurements))
+        super().log_metrics(*measurements)
+
+
+class Away(MemoryTracker):
+    """A store that cannot be reached until it is back."""
+
+    back = False
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        if not self.back:
+            raise StoreError("no server answers there")
+        super().set_tags(tags)
+
+
+class TestBackground:
+    def test_training_does_not_wait_for_the_store(self) -> None:
+        slow = Slow()
+        tracker = BackgroundTracker(slow, gather_s=0)
+        for step in range(1, 101):
+            tracker.log_metrics(Measurement({"loss": 1 / step}, step))
+        assert not slow.metrics
+        slow.go_on.set()
+        tracker.close(Status.FINISHED)
+        assert list(slow.metrics["loss"]) == list(range(1, 101))
+
+    def test_epochs_are_sent_many_at_a_time_in_order_and_under_their_own_time(self) -> None:
+        slow = Slow()
+        slow.go_on.set()
+        tracker = BackgroundTracker(slow, gather_s=60)
+        for step in range(1, 101):
+            tracker.log_metrics(Measurement({"loss": 1 / step}, step))
+        tracker.set_tags({"what follows": "ends the waiting"})
+        tracker.close(Status.FINISHED)
+        assert slow.sent == [100]
+
+    def test_they_are_seen_while_the_run_goes_on(self) -> None:
+        told = threading.Event()
+
+        class Telling(MemoryTracker):
+            def log_metrics(self, *measurements: Measurement) -> None:
+                super().log_metrics(*measurements)
+                told.set()
+
+        tracker = BackgroundTracker(Telling(), gather_s=0.01)
+        tracker.log_metrics(Measurement({"loss": 1.0}, 1))
+        assert told.wait(60), "nobody had to close it or to say more"
+
+    def test_an_error_is_raised_by_the_next_call_and_what_waited_is_dropped(self) -> None:
+        away = Away()
+        tracker = BackgroundTracker(away)
+        tracker.set_tags({"one": "1"})
+        with pytest.raises(StoreError, match="no server"):
+            tracker.flush()
+        away.back = True
+        tracker.set_tags({"failure": "StoreError"})
+        tracker.close(Status.FAILED)
+        assert (away.tags, away.status) == ({"failure": "StoreError"}, Status.FAILED)
+
+    def test_what_is_still_to_be_drawn_is_drawn_in_the_other_thread(self) -> None:
+        memory = MemoryTracker()
+        tracker = BackgroundTracker(memory)
+        tracker.log_artifact("name.txt", lambda: threading.current_thread().name.encode())
+        tracker.close(Status.FINISHED)
+        assert memory.artifacts == {"name.txt": b"tracker of in-memory"}
+
+    def test_nothing_can_be_said_after_it_is_closed(self) -> None:
+        tracker = BackgroundTracker(MemoryTracker())
+        tracker.close(Status.FINISHED)
+        with pytest.raises(StoreError, match="run in-memory is closed"):
+            tracker.set_tags({"too": "late"})
+
+    def test_a_mistake_there_is_raised_here(self) -> None:
+        tracker = BackgroundTracker(MemoryTracker())
+        tracker.log_artifact("loss.png", lambda: bytes(-1))
+        with pytest.raises(ValueError, match="negative count"):
+            tracker.close(Status.FINISHED)
 
 
 class TestMlflow:
@@ -139,7 +235,7 @@ class TestMlflow:
     def test_no_run_is_ever_active_behind_our_back(self, mlflow_tracker: MlflowTracker) -> None:
         import mlflow
 
-        mlflow_tracker.log_metrics({"loss": 1.0}, step=1)
+        mlflow_tracker.log_metrics(Measurement({"loss": 1.0}, step=1))
         assert mlflow.active_run() is None
 
     def test_system_metrics_are_on_by_a_switch(self, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:

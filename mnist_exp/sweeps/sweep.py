@@ -9,7 +9,7 @@ from mnist_exp.analysis import leaderboard, records
 from mnist_exp.analysis.leaderboard import Leaderboard
 from mnist_exp.tracking import provenance, store
 from mnist_exp.tracking.mlflow import MlflowTracker
-from mnist_exp.tracking.tracker import Status
+from mnist_exp.tracking.tracker import Measurement, Status
 
 _VARIABLE = "MNIST_EXP_SWEEP"
 
@@ -78,7 +78,7 @@ def finish(sweep: Sweep, *, interrupted: bool = False) -> Leaderboard:
         "jobs/failed": max(sweep.total, len(found)) - len(board.ranked),
     }
     best = {key: board.ranked[0].metrics[key] for key in (leaderboard.RANKED_BY,) if board.ranked}
-    parent.log_metrics({**counts, **best})
+    parent.log_metrics(Measurement({**counts, **best}))
     parent.log_artifact("sweep/leaderboard.csv", board.csv().encode())
     parent.set_tags({"mlflow.note.content": _note(board)})
     ended = Status.FAILED if counts["jobs/failed"] else Status.FINISHED

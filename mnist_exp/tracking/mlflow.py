@@ -7,7 +7,6 @@ process ends, however it ended.
 import getpass
 import json
 import tempfile
-import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
@@ -21,14 +20,14 @@ from numpy.typing import NDArray
 
 from mnist_exp.data.datasets import Dataset
 from mnist_exp.tracking.store import storing
-from mnist_exp.tracking.tracker import ParamValue, Status
+from mnist_exp.tracking.tracker import Content, Measurement, ParamValue, Status
 
 if TYPE_CHECKING:
     import keras
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 # Limits of MLflow: longer values are refused, and so are larger batches.
-_MAX_PARAM, _MAX_TAG, _BATCH = 6000, 8000, 100
+_MAX_PARAM, _MAX_TAG, _BATCH, _METRIC_BATCH = 6000, 8000, 100, 1000
 
 
 class MlflowTracker:
@@ -74,26 +73,30 @@ class MlflowTracker:
             for start in range(0, len(texts), _BATCH):
                 self._client.log_batch(self._run_id, params=texts[start : start + _BATCH])
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Log metrics in one call, under one timestamp."""
-        now_ms = int(time.time() * 1000)
+    def log_metrics(self, *measurements: Measurement) -> None:
+        """Log metrics, as many as possible in one call."""
+        points = [
+            Metric(name, value, measured.time_ms, measured.step)
+            for measured in measurements
+            for name, value in measured.metrics.items()
+        ]
         with storing(self._uri):
-            self._client.log_batch(
-                self._run_id, metrics=[Metric(name, value, now_ms, step) for name, value in metrics.items()]
-            )
+            for start in range(0, len(points), _METRIC_BATCH):
+                self._client.log_batch(self._run_id, metrics=points[start : start + _METRIC_BATCH])
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags; MLflow cuts none by itself, so one that is too long is cut here."""
         with storing(self._uri):
             self._client.log_batch(self._run_id, tags=[RunTag(key, value[:_MAX_TAG]) for key, value in tags.items()])
 
-    def log_artifact(self, path: str, content: bytes) -> None:
+    def log_artifact(self, path: str, content: Content) -> None:
         """Upload a file."""
+        data = content if isinstance(content, bytes) else content()
         target = PurePosixPath(path)
         folder = str(target.parent) if target.parent.name else None
         with storing(self._uri), tempfile.TemporaryDirectory() as scratch:
             local = Path(scratch) / target.name
-            local.write_bytes(content)
+            local.write_bytes(data)
             self._client.log_artifact(self._run_id, str(local), folder)
 
     def log_dataset(self, dataset: Dataset, context: str) -> None:

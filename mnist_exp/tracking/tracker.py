@@ -1,6 +1,7 @@
 """What a run may say to the place that keeps it."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from mnist_exp.data.datasets import Dataset
 
 ParamValue = str | int | float | bool | None
+Content = bytes | Callable[[], bytes]
+"""A file's bytes, or what will make them when they are to be kept."""
 
 
 class Status(StrEnum):
@@ -25,11 +28,26 @@ class Status(StrEnum):
     KILLED = "KILLED"
 
 
+@dataclass(frozen=True)
+class Measurement:
+    """Metrics that were measured together.
+
+    Attributes:
+        metrics: values by name.
+        step: epochs completed, from 1; 0 for figures of the run as a whole.
+        time_ms: when, in milliseconds since 1970.
+    """
+
+    metrics: Mapping[str, float]
+    step: int = 0
+    time_ms: int = field(default_factory=lambda: int(time.time() * 1000))
+
+
 class Tracker(Protocol):
     """One open run. Whoever opened it closes it, once; after that nothing more can be said.
 
-    A param or a (metric, step) is written once. ``step`` counts completed epochs, from 1; 0 stands for a figure of
-    the run as a whole. Every call may raise :class:`~mnist_exp.errors.StoreError`.
+    A param or a (metric, step) is written once. Every call may raise :class:`~mnist_exp.errors.StoreError`; where
+    sending happens in the background, for an earlier call's sake.
     """
 
     @property
@@ -41,15 +59,15 @@ class Tracker(Protocol):
         """Record what the run was given."""
         ...
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Record what was measured after ``step`` epochs."""
+    def log_metrics(self, *measurements: Measurement) -> None:
+        """Record what was measured."""
         ...
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Record what else is to be known of the run; a later value replaces an earlier one."""
         ...
 
-    def log_artifact(self, path: str, content: bytes) -> None:
+    def log_artifact(self, path: str, content: Content) -> None:
         """Keep a file under ``path``, such as ``data/samples.png``."""
         ...
 
@@ -86,21 +104,22 @@ class MemoryTracker:
             if self.params.setdefault(key, value) != value:
                 raise StoreError(f"param {key} is {self.params[key]!r} already. Received: {value!r}")
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+    def log_metrics(self, *measurements: Measurement) -> None:
         """Keep metrics under their step."""
         self._must_be_open()
-        for name, value in metrics.items():
-            self.metrics.setdefault(name, {})[step] = value
+        for measurement in measurements:
+            for name, value in measurement.metrics.items():
+                self.metrics.setdefault(name, {})[measurement.step] = value
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Keep tags."""
         self._must_be_open()
         self.tags.update(tags)
 
-    def log_artifact(self, path: str, content: bytes) -> None:
+    def log_artifact(self, path: str, content: Content) -> None:
         """Keep a file's content."""
         self._must_be_open()
-        self.artifacts[path] = content
+        self.artifacts[path] = content if isinstance(content, bytes) else content()
 
     def log_dataset(self, dataset: "Dataset", context: str) -> None:
         """Keep the data set under its context."""

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from mnist_exp.errors import Diverged
-from mnist_exp.tracking.tracker import Tracker
+from mnist_exp.tracking.tracker import Measurement, Tracker
 from mnist_exp.training.epochs import SCORES, Epoch, History
 
 
@@ -48,7 +48,7 @@ class TrackingCallback(keras.callbacks.Callback):
             seconds=time.perf_counter() - self._began,
             scores={name: _shortest(logs[name]) for name in SCORES},
         )
-        self._tracker.log_metrics(done.metrics(), step=done.number)
+        self._tracker.log_metrics(Measurement(done.metrics(), step=done.number))
         self.history.epochs.append(done)
         self._on_epoch(done)
         if math.isfinite(done.scores["loss"]):

@@ -144,7 +144,8 @@ def orders(epochs: Iterator[NDArray[np.int64]], count: int, images: int, batch_s
 
     signature = ((tf.TensorSpec((steps, batch_size), tf.int32), tf.TensorSpec((rest,), tf.int32)),)
     dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
-    return dataset.apply(tf.data.experimental.assert_cardinality(count))
+    # The next order is drawn while an epoch runs.
+    return dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(1)
 
 
 def in_order(images: int, batch_size: int) -> tf.data.Dataset:
