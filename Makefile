@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
+BENCHMARKS := epoch startup tracking sweep memory models
+
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev sweep models test check bench format ui clean
 
@@ -43,7 +45,7 @@ check: setup-dev ## format, lint, types
 
 bench: setup-dev ## measure against rivals, in turns (QUICK=1: fewer repeats)
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[bench]'
-	$(BIN)/python benchmarks/epoch.py $(if $(QUICK),--quick)
+	for each in $(BENCHMARKS); do $(BIN)/python benchmarks/$$each.py $(if $(QUICK),--quick) || exit 1; done
 
 format: setup-dev ## let ruff put the code in order
 	$(BIN)/ruff format .

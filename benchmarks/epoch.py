@@ -8,20 +8,13 @@ take turns in one process, so that what else the machine does meets them all; th
 is left out. Data: MNIST through MNIST_EXP_DATA, as everywhere.
 """
 
-import argparse
-import json
-import os
-import platform
-import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
+import measure
 import numpy as np
 
-from mnist_exp.compose import compose, to_run_config
-from mnist_exp.data import datasets
 from mnist_exp.data.datasets import Split
 from mnist_exp.training.startup import import_tensorflow
 
@@ -45,8 +38,7 @@ def ours(split: Split) -> Rival:
 
     def run(epochs: int) -> list[float]:
         timer = _timer()
-        config = to_run_config(compose(["experiment=model_2", f"training.epochs={epochs}"]))
-        engine.train(config, split, [timer])
+        engine.train(measure.config("experiment=model_2", f"training.epochs={epochs}"), split, [timer])
         return timer.seconds
 
     return run
@@ -149,37 +141,21 @@ def _timer():
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", type=Path, default=Path("benchmarks/results/epoch.json"))
-    arguments = parser.parse_args()
-    rounds, epochs = (2, 3) if arguments.quick else (5, 4)
-
+    rounds, epochs = (2, 3) if measure.is_quick(__doc__) else (6, 6)
     import_tensorflow()
-    config = to_run_config(compose(["experiment=model_2"]))
-    dataset = datasets.load(config.data)
-    split = datasets.split(dataset, config.data)
-    rivals = {"plain Keras fit": plain_keras, "Keras, fastest settings": fastest_keras, "ours": ours}
+    dataset, split = measure.data(measure.config("experiment=model_2"))
+    makers = {"plain Keras fit": plain_keras, "Keras, fastest settings": fastest_keras, "ours": ours}
     try:
         import jax  # noqa: F401
 
-        rivals["JAX lax.scan"] = jax_scan
+        makers["JAX lax.scan"] = jax_scan
     except ImportError:
         print("JAX is not installed: pip install 'mnist-exp[bench]'", file=sys.stderr)
-    ready = {name: make(split) for name, make in rivals.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in ready}
-    for _ in range(rounds):
-        for name, run in ready.items():
-            seconds[name] += run(epochs)[1:]  # the first compiles
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    print(f"One epoch of model_2 on {dataset.name} ({machine}), medians of {rounds * (epochs - 1)}\n")
-    print(f"| {'':24} | seconds | times ours |\n|{'-' * 26}|---------|------------|")
-    for name, median in medians.items():
-        print(f"| {name:24} | {median:7.3f} | {median / medians['ours']:10.2f} |")
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps({"machine": machine, "data": dataset.name, "seconds": seconds}, indent=2))
+    ready = {name: make(split) for name, make in makers.items()}
+    # The first epoch of each turn is left out: the very first compiles.
+    rivals = {name: lambda run=run: run(epochs)[1:] for name, run in ready.items()}
+    seconds = measure.in_turns(rivals, rounds)
+    measure.report("epoch", "One epoch of model_2, validation included", seconds, "ours", dataset.name)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,12 @@
 
 import sys
 
+if {"-h", "--help"} & set(sys.argv[1:]):
+    from mnist_exp import help as help_text
+
+    print(help_text.text(sys.argv[1:]))
+    sys.exit(0)
+
 from mnist_exp.application import main
 
 sys.exit(main())

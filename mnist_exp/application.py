@@ -9,6 +9,7 @@ import os
 import signal
 import traceback
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,11 +132,13 @@ def _check_store_and_data(configs: Sequence[RunConfig]) -> "list[Dataset]":
     from mnist_exp.tracking import store
 
     _writable(project.root())
-    for uri in dict.fromkeys(store.resolve(config.tracking.uri) for config in configs):
-        store.connect(uri)
     used: list[Dataset] = []
-    for data in dict.fromkeys(config.data for config in configs):
-        dataset = datasets.load(data)
+    with ThreadPoolExecutor(max_workers=1) as reader:  # files are read while MLflow is imported
+        reading = {data: reader.submit(datasets.load, data) for data in dict.fromkeys(each.data for each in configs)}
+        for uri in dict.fromkeys(store.resolve(config.tracking.uri) for config in configs):
+            store.connect(uri)
+    for data, loaded in reading.items():
+        dataset = loaded.result()
         datasets.split(dataset, data)
         if dataset not in used:
             used.append(dataset)

@@ -30,6 +30,12 @@ _STYLE: dict[Any, Any] = {
 }
 
 
+Margins = tuple[float, float, float]
+"""Left, right and bottom of a figure's axes, in inches; above them is room for the title."""
+
+_CHART: Margins = (0.85, 0.25, 0.6)
+_PICTURES: Margins = (0.4, 0.2, 0.15)
+
 _styled = mpl.rc_context(_STYLE)  # as a decorator: matplotlib reads its settings as each part is drawn
 
 
@@ -95,7 +101,9 @@ def confusion_matrix(evaluation: Evaluation, run: str) -> Figure:
     counts = evaluation.confusion
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    figure, axes = _figure(f"Confusion matrix · {run}\ntest accuracy {evaluation.accuracy:.2%}", size=(8, 7.2))
+    figure, axes = _figure(
+        f"Confusion matrix · {run}\ntest accuracy {evaluation.accuracy:.2%}", (8, 7.2), (0.7, 0.95, 0.6)
+    )
     axes.grid(visible=False)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for true in DIGITS:
@@ -107,7 +115,9 @@ def confusion_matrix(evaluation: Evaluation, run: str) -> Figure:
                 axes.text(predicted, true - 0.12, share, va="center", fontsize=10, **style)
                 axes.text(predicted, true + 0.26, f"{counts[true, predicted]:,}", va="center", fontsize=7, **style)
     axes.set(xlabel="predicted digit", ylabel="true digit", xticks=DIGITS, yticks=DIGITS)
-    figure.colorbar(image, ax=axes, label="share of the true digit", format=PercentFormatter(1), shrink=0.85)
+    figure.colorbar(
+        image, ax=axes, label="share of the true digit", format=PercentFormatter(1), fraction=0.04, pad=0.03
+    )
     return figure
 
 
@@ -131,7 +141,7 @@ def samples(dataset: Dataset) -> Figure:
     """A row of training images for each digit."""
     rows = [np.flatnonzero(dataset.train.labels == digit)[:12] for digit in DIGITS]
     tiles = [[dataset.train.images[row] for row in rows_of_digit] for rows_of_digit in rows]
-    figure, axes = _figure(f"Samples · {dataset.name}, one row a label", size=(8, 7.6))
+    figure, axes = _figure(f"Samples · {dataset.name}, one row a label", (8, 6.9), _PICTURES)
     corners = _mosaic(axes, tiles, shape=(10, 12), gap=(5, 5))
     for digit, (left, top) in zip(DIGITS, (row[0] for row in corners), strict=True):
         axes.text(left - 6, top + 14, str(digit), ha="right", va="center", fontsize=13)
@@ -141,7 +151,7 @@ def samples(dataset: Dataset) -> Figure:
 @_styled
 def class_counts(dataset: Dataset) -> Figure:
     """How many images of each digit there are, to train on and to test on."""
-    figure, axes = _figure(f"Samples per class · {dataset.name}", size=(8, 4.5))
+    figure, axes = _figure(f"Samples per class · {dataset.name}", (8, 4.5))
     for offset, (part, colour) in enumerate((("train", TRAINING), ("test", VALIDATION))):
         counts = np.bincount(getattr(dataset, part).labels, minlength=10)
         bars = axes.bar(
@@ -159,8 +169,9 @@ def class_counts(dataset: Dataset) -> Figure:
 def pixels(dataset: Dataset) -> Figure:
     """How pixel values are distributed, before and after division by 255; the count axis is logarithmic."""
     counts = np.bincount(dataset.train.images.ravel(), minlength=256)
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    before, after = figure.subplots(1, 2, sharey=True)
+    figure = Figure(figsize=(9, 4))
+    before, after = figure.subplots(1, 2, sharey=True, gridspec_kw={"wspace": 0.06})
+    _place(figure, _CHART, "one line")
     mean = float((counts * np.arange(256)).sum() / counts.sum())
     for axes, scale, title in (
         (before, 1.0, f"Pixel values · {dataset.name}"),
@@ -175,11 +186,20 @@ def pixels(dataset: Dataset) -> Figure:
     return figure
 
 
-def _figure(title: str, size: tuple[float, float] = (8, 5)) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=size, layout="constrained")
+def _figure(title: str, size: tuple[float, float] = (8, 5), margins: Margins = _CHART) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size)
     axes = figure.subplots()
+    _place(figure, margins, title)
     axes.set_title(_shorten(title))
     return figure, axes
+
+
+def _place(figure: Figure, margins: Margins, title: str) -> None:
+    """Set the margins by hand: a layout engine takes as long as drawing does."""
+    left, right, bottom = margins
+    width, height = figure.get_size_inches()
+    top = 0.3 + 0.22 * len(title.split("\n"))
+    figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height)
 
 
 def _learning_curve(
@@ -211,7 +231,7 @@ def _learning_curve(
 
 def _gallery(test: Examples, evaluation: Evaluation, rows: NDArray[np.intp], title: str) -> Figure:
     """Four rows of six images, above each what the model said and how sure it was, and the truth where it differs."""
-    figure, axes = _figure(title, size=(9, 7))
+    figure, axes = _figure(title, (9, 7), _PICTURES)
     places = [rows[start : start + 6] for start in range(0, len(rows), 6)]
     corners = _mosaic(axes, [[test.images[row] for row in line] for line in places], shape=(4, 6), gap=(11, 6))
     for line, line_corners in zip(places, corners, strict=False):

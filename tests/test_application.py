@@ -117,12 +117,13 @@ def test_an_experiment_of_ones_own_is_a_file_in_experiments(
     assert compose.to_run_config(compose.compose(["experiment=wide"])).model.units == 77
 
 
+PROGRAM = "import runpy; runpy.run_module('mnist_exp', run_name='__main__')"
+COMMANDS = "from mnist_exp.cli import main; main()"
 LIGHT = """
 import sys
-from mnist_exp.{module} import main
 sys.argv = ["mnist_exp", *{arguments}]
 try:
-    main()
+    {start}
 except SystemExit:
     pass
 heavy = {{"tensorflow", "keras", "mlflow", "sklearn", "scipy", "matplotlib"}} & set(sys.modules)
@@ -131,17 +132,18 @@ sys.exit(f"imported: {{heavy}}" if heavy else 0)
 
 
 @pytest.mark.parametrize(
-    ("module", "arguments"),
+    ("start", "arguments"),
     [
-        ("application", ["--help"]),
-        ("application", ["--cfg", "job"]),
-        ("application", ["model.units=-4"]),
-        ("application", ["-m", "model.unitz=4,10"]),
-        ("cli", ["--help"]),
-        ("cli", ["completion", "bash"]),
+        (PROGRAM, ["--help"]),
+        (PROGRAM, ["model=cnn", "-h"]),
+        (PROGRAM, ["--cfg", "job"]),
+        (PROGRAM, ["model.units=-4"]),
+        (PROGRAM, ["-m", "model.unitz=4,10"]),
+        (COMMANDS, ["--help"]),
+        (COMMANDS, ["completion", "bash"]),
     ],
 )
-def test_help_and_config_errors_import_nothing_heavy(checkout: Checkout, module: str, arguments: list[str]) -> None:
-    code = LIGHT.format(module=module, arguments=arguments)
+def test_help_and_config_errors_import_nothing_heavy(checkout: Checkout, start: str, arguments: list[str]) -> None:
+    code = LIGHT.format(start=start, arguments=arguments)
     done = subprocess.run([sys.executable, "-c", code], cwd=checkout.root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,7 @@
 """Training: each epoch told as it ran, the order of images its own, the same config the same figures."""
 
 import dataclasses
+import gc
 import hashlib
 import math
 import subprocess
@@ -9,6 +10,7 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
+import psutil
 import pytest
 
 from mnist_exp import models
@@ -138,6 +140,17 @@ class TestEngines:
     def test_a_data_set_smaller_than_a_batch(self, composed: Composed) -> None:
         tracker, _ = trained(composed("data.limit=20", "training.batch_size=64", "training.epochs=2"))
         assert len(tracker.metrics["loss"]) == 2
+
+    @pytest.mark.slow
+    def test_memory_does_not_grow_with_the_number_of_runs(self, composed: Composed) -> None:
+        config = composed("data.limit=100", "training.epochs=1")
+        used = []
+        for seed in range(200):
+            trained(dataclasses.replace(config, seed=seed))
+            if seed in (10, 199):
+                gc.collect()
+                used.append(psutil.Process().memory_info().rss)
+        assert used[1] < 1.1 * used[0]
 
     @pytest.mark.slow
     def test_another_process_gives_the_same_bits(self, composed: Composed) -> None:
