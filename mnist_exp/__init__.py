@@ -6,9 +6,28 @@ The whole program, in a dozen lines::
     python -m mnist_exp -m model.units=4,10 optimizer.lr=0.001,0.01       a sweep of four
     python -m mnist_exp experiment=model_6      a file of experiments/
     mnist-exp ui                                compare them in the MLflow UI
+    mnist-exp compare                           rank the last sweep's configurations over their seeds
+    mnist-exp reproduce                         hold the six models against what was published
 
     config = compose.to_run_config(composed)              # checked before anything starts
     dataset = datasets.load(config.data)                  # verified, named after what it is
     tracker = MlflowTracker.open(client, uri, experiment_id, name)
     result = run(config, job, dataset, tracker, on_epoch) # train, judge, draw, close the tracker
+    runs, epochs = load_runs("params.model = 'mlp'")      # read back as pandas data frames
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mnist_exp.analysis.frames import Runs, load_runs
+
+__all__ = ["Runs", "load_runs"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for only then: pandas and MLflow take seconds."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from mnist_exp.analysis import frames
+
+    return getattr(frames, name)

@@ -8,7 +8,7 @@ import math
 import os
 import signal
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,12 +27,16 @@ from mnist_exp.errors import ConfigError, MnistExpError, RunFailed, StoreError
 if TYPE_CHECKING:
     from mnist_exp.data.datasets import Dataset
     from mnist_exp.run import Job
+    from mnist_exp.sweeps.sweep import Sweep
 
 _INTERRUPTED = 130  # what a shell gives a command that Ctrl-C ended
 
 
-def main() -> int:
-    """Run the application on ``sys.argv``; the exit code: 0 all done, 1 a run failed, 2 nothing started."""
+def main(after_sweep: "Callable[[Sweep], None] | None" = None) -> int:
+    """Run the application on ``sys.argv``; the exit code: 0 all done, 1 a run failed, 2 nothing started.
+
+    ``after_sweep`` is called with the sweep, if there was one, when its runs have ended and before its parent run does.
+    """
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise, so that the line a user sees and the exit code are ours
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended by either signal, a run is closed as KILLED
@@ -46,7 +50,7 @@ def main() -> int:
         code = RunFailed.exit_code  # told when it happened
     except Exception as error:  # noqa: BLE001  whatever it is, a sweep that was opened must be closed
         code = _tell(error, with_traceback=wants_traceback)
-    return _finish_sweep(code)
+    return _finish_sweep(code, after_sweep)
 
 
 @hydra.main(version_base="1.3", config_path=str(project.CONF), config_name="config")
@@ -181,7 +185,7 @@ def _system_metrics(config: RunConfig) -> bool:
     return wanted.lower() in ("1", "true") if wanted else config.tracking.system_metrics
 
 
-def _finish_sweep(code: int) -> int:
+def _finish_sweep(code: int, after_sweep: "Callable[[Sweep], None] | None") -> int:
     """Close the parent run of the sweep, if there was one, and show its ranking."""
     if "MNIST_EXP_SWEEP" not in os.environ:  # asked without the imports that a single run may not need
         return code
@@ -190,13 +194,18 @@ def _finish_sweep(code: int) -> int:
     sweep = Sweep.current()
     assert sweep is not None
     try:
-        board = finish(sweep, interrupted=code == _INTERRUPTED)
+        if after_sweep is not None:
+            after_sweep(sweep)
+        ending = finish(sweep, interrupted=code == _INTERRUPTED)
     except MnistExpError as error:
         terminal.error(str(error))
         return 1
-    terminal.leaderboard(board)
+    if ending.comparison is not None and ending.comparison.has_seeds:
+        terminal.comparison(ending.comparison)
+    else:
+        terminal.leaderboard(ending.board)
     terminal.how_to_look(sweep.uri)
-    return code or (RunFailed.exit_code if board.others else 0)
+    return code or (RunFailed.exit_code if ending.board.others else 0)
 
 
 @contextmanager

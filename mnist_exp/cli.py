@@ -12,6 +12,8 @@ Everything around the runs of mnist_exp. The runs themselves are started with
   python -m mnist_exp [-m] [key=value ...]
 """
 
+_OTHER_STORE = "a store other than MLFLOW_TRACKING_URI or the project's mlruns/"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
@@ -37,9 +39,38 @@ def _parser() -> argparse.ArgumentParser:
     ui = commands.add_parser("ui", help="open the MLflow UI where the last sweep is visible")
     ui.add_argument("--port", type=int, default=5000, help="where it listens; 0 takes any free port (default: 5000)")
     ui.add_argument("--host", default="127.0.0.1", help="who may reach it (default: 127.0.0.1, this machine alone)")
-    ui.add_argument("--uri", help="a store other than MLFLOW_TRACKING_URI or the project's mlruns/")
+    ui.add_argument("--uri", help=_OTHER_STORE)
     ui.add_argument("--no-browser", action="store_true", help="print the link only")
     ui.set_defaults(command=_ui)
+
+    compare = commands.add_parser(
+        "compare", help="rank configurations over their seeds", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    compare.add_argument(
+        "which",
+        nargs="*",
+        metavar="SWEEP|RUN",
+        default=[],
+        help="ids or their first letters, names, or an MLflow filter such as \"params.model = 'cnn'\"; the last sweep",
+    )
+    compare.add_argument("--metric", default="val_accuracy", help="what to rank by")
+    compare.add_argument("--by", choices=("best", "last"), default="best", help="each run's best epoch, or its last")
+    compare.add_argument("--direction", choices=("max", "min"), help="which way is better; known for the usual metrics")
+    compare.add_argument("--format", choices=("table", "csv", "json", "html"), default="table")
+    compare.add_argument("--output", metavar="FILE", help="where csv, json and html go")
+    compare.add_argument("--across-datasets", action="store_true", help="rank runs on different data all the same")
+    compare.add_argument("--allow-test", action="store_true", help="rank by a test score all the same")
+    compare.add_argument("--uri", help=_OTHER_STORE)
+    compare.set_defaults(command=_compare)
+
+    reproduce = commands.add_parser("reproduce", help="train the six models over seeds and judge the published claims")
+    reproduce.add_argument("--seeds", type=int, default=16, help="runs of each model (default: 16)")
+    reproduce.add_argument("--data", choices=("auto", "mnist", "digits"), default="auto", help="default: auto")
+    reproduce.add_argument(
+        "--quick", action="store_true", help="two seeds, two epochs: to see it work, no reproduction"
+    )
+    reproduce.add_argument("overrides", nargs="*", metavar="key=value", help="as for python -m mnist_exp")
+    reproduce.set_defaults(command=_reproduce)
 
     completion = commands.add_parser("completion", help="print the shell code that completes both commands")
     completion.add_argument("shell", choices=("bash", "zsh"))
@@ -85,6 +116,18 @@ def _ui(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         pass  # the way it is meant to end
     return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from mnist_exp.commands import compare
+
+    return compare.run(arguments)
+
+
+def _reproduce(arguments: argparse.Namespace) -> int:
+    from mnist_exp.commands import reproduce
+
+    return reproduce.run(arguments)
 
 
 def _completion(arguments: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mnist_exp.data.datasets import Dataset, Examples
 from mnist_exp.evaluation import DIGITS, Evaluation
-from mnist_exp.training.range_test import RangeTest
+from mnist_exp.training.range_test import RangeTest, Suggestion
 
 TRAINING, VALIDATION, MARK = "#3b6fb6", "#e07b39", "#b3282d"
 
@@ -76,23 +76,41 @@ def learning_rate(rates: Sequence[float], run: str) -> Figure:
 
 @_styled
 def range_test(test: RangeTest, run: str) -> Figure:
-    """Loss against learning rate on a log axis, with the suggested band shaded."""
-    figure, axes = _figure(f"Learning-rate range test · {run}")
-    low, high = test.band
-    axes.axvspan(low, high, color=VALIDATION, alpha=0.18, label=f"suggested: {low:.2g} to {high:.2g}")
-    axes.semilogx(test.rates, test.losses, color=TRAINING, label="training loss")
-    axes.plot(
-        test.lowest_rate,
-        test.lowest_loss,
-        "o",
-        color=MARK,
-        label=f"lowest loss: {test.lowest_loss:.3f} at {high:.2g}",
-    )
+    """Loss against learning rate on a log axis, as it was and smoothed.
+
+    The suggested band is shaded, the points it comes from are marked; where nothing is suggested, the title says why.
+    """
+    suggestion = test.suggestion
+    title = f"Learning-rate range test · {run}" + ("" if suggestion else f"\n{test.sentence}")
+    legend = 0.8 if suggestion else 0.35  # inches
+    figure, axes = _figure(title, (8, 5 + legend), (0.85, 0.25, 0.6 + legend))
+    dots: dict[str, Any] = {"marker": "o", "markersize": 3} if len(test.rates) <= 30 else {}
+    axes.semilogx(test.rates, test.losses, color=TRAINING, alpha=0.45, lw=1, label="training loss", **dots)
+    there = np.isfinite(test.smoothed)
+    if there.any():
+        axes.plot(test.rates[there], test.smoothed[there], color=TRAINING, lw=2, label="smoothed")
+    if suggestion:
+        _mark_suggestion(axes, test, suggestion)
     axes.set(xlabel="learning rate", ylabel="cross-entropy (nats)")
-    # A diverging end would flatten the part that matters.
-    axes.set_ylim(0, 1.1 * min(np.nanmax(test.losses), 3 * float(np.nanmedian(test.losses))))
-    axes.legend()
+    finite = test.losses[np.isfinite(test.losses)]
+    if len(finite):
+        # A diverging end would flatten the part that matters.
+        axes.set_ylim(0, 1.1 * min(finite.max(), 3 * finite[0]))
+    # Below the axes: a range test leaves no corner free for sure.
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
     return figure
+
+
+def _mark_suggestion(axes: Axes, test: RangeTest, suggestion: Suggestion) -> None:
+    low, high = suggestion.band
+    axes.axvspan(low, high, color=VALIDATION, alpha=0.18, lw=0, label=f"suggested band: {low:.2g} to {high:.2g}")
+    axes.axvline(suggestion.rate, color=VALIDATION, ls="--", label=f"suggested rate: {suggestion.rate:.2g}")
+    for rate, marker, what in (
+        (suggestion.steepest_rate, "v", "steepest descent"),
+        (suggestion.lowest_rate, "o", f"lowest loss: {suggestion.lowest_loss:.3f}"),
+    ):
+        (height,) = test.smoothed[(test.rates == rate) & np.isfinite(test.smoothed)]
+        axes.plot(rate, height, marker, ms=8, color=MARK, label=f"{what}, at {rate:.2g}", ls="none", zorder=3)
 
 
 @_styled

@@ -27,6 +27,7 @@ from mnist_exp.tracking.tracker import Measurement, Status, Tracker
 from mnist_exp.training import engine, range_test
 from mnist_exp.training.callback import TrackingCallback
 from mnist_exp.training.epochs import Epoch, History
+from mnist_exp.training.range_test import RangeTest
 
 log = logging.getLogger(__name__)
 
@@ -108,10 +109,13 @@ def _run(config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker, on_epo
     test = evaluation.evaluate(split.test.labels, engine.predict(model, split.test.images))
     tracker.log_metrics(Measurement(_summary_metrics(callback.history, test, seconds, model.count_params())))
     _log_evaluation(test, tracker)
-    _log_figures(config, job, split, callback.history, test, tracker)
+    reading = _read_range_test(config, callback.history)
+    if reading:
+        _log_range_test(reading, job, tracker)
+    _log_figures(job, split, callback.history, test, tracker)
     tracker.log_model(model, split.test.images[:5])
     best = callback.history.best()
-    tracker.set_tags({"mlflow.note.content": _note(config, job, dataset, split, best, test, seconds)})
+    tracker.set_tags({"mlflow.note.content": _note(config, job, dataset, split, best, test, seconds, reading)})
     return Result(tracker.run_id, best, test.accuracy, seconds)
 
 
@@ -122,6 +126,8 @@ def _log_inputs(config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker)
     tracker.set_tags(
         {
             "kind": "run",
+            "group": _configuration(job),
+            "rerun": _command(config, job),
             "dataset": dataset.name,
             "dataset.digest": dataset.digest,
             "dataset.source": dataset.source,
@@ -139,6 +145,12 @@ def _log_inputs(config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker)
     tracker.log_artifact("provenance/environment.txt", lambda: provenance.environment().encode())
     tracker.log_artifact("provenance/rerun.sh", provenance.rerun_script(code, _command(config, job)).encode())
     tracker.log_artifact("provenance/git.diff", (code.diff if config.tracking.git_diff else "").encode())
+
+
+def _configuration(job: Job) -> str:
+    """What the runs of one configuration have in common, whatever their seed: MLflow's UI groups by it."""
+    own = [each for each in job.overrides if not each.startswith(("seed=", "hydra", "data.path="))]
+    return " ".join(own) or "default"
 
 
 def _command(config: RunConfig, job: Job) -> str:
@@ -179,21 +191,30 @@ def _log_evaluation(test: Evaluation, tracker: Tracker) -> None:
     tracker.log_artifact("evaluation/classification_report.json", json.dumps(test.report, indent=2).encode())
 
 
-def _log_figures(
-    config: RunConfig, job: Job, split: Split, history: History, test: Evaluation, tracker: Tracker
-) -> None:
+def _read_range_test(config: RunConfig, history: History) -> RangeTest | None:
+    """What the run's losses say of its rates; None for a run that was no range test."""
+    if config.lr.name != "range_test":
+        return None
+    return range_test.read(history.series("lr"), history.series("loss"))
+
+
+def _log_range_test(reading: RangeTest, job: Job, tracker: Tracker) -> None:
+    if reading.suggestion:
+        tracker.log_metrics(Measurement(reading.suggestion.metrics()))
+    tracker.set_tags({"range_test": reading.sentence})
+    tracker.log_artifact("lr_range.png", partial(_drawn, partial(figures.range_test, reading, job.name)))
+
+
+def _log_figures(job: Job, split: Split, history: History, test: Evaluation, tracker: Tracker) -> None:
     """The pictures that a team compares; at the root, where MLflow's compare view finds them."""
-    rates, losses = history.series("lr"), history.series("loss")
     pictures: dict[str, Callable[[], Figure]] = {
-        "loss.png": lambda: figures.loss(losses, history.series("val_loss"), job.name),
+        "loss.png": lambda: figures.loss(history.series("loss"), history.series("val_loss"), job.name),
         "accuracy.png": lambda: figures.accuracy(history.series("accuracy"), history.series("val_accuracy"), job.name),
-        "lr.png": lambda: figures.learning_rate(rates, job.name),
+        "lr.png": lambda: figures.learning_rate(history.series("lr"), job.name),
         "confusion_matrix.png": lambda: figures.confusion_matrix(test, job.name),
         "predictions.png": lambda: figures.predictions(split.test, test, job.name),
         "mistakes.png": lambda: figures.mistakes(split.test, test, job.name),
     }
-    if config.lr.name == "range_test":
-        pictures["lr_range.png"] = lambda: figures.range_test(range_test.read(rates, losses), job.name)
     for path, draw in pictures.items():
         tracker.log_artifact(path, partial(_drawn, draw))
 
@@ -203,7 +224,14 @@ def _drawn(draw: Callable[[], Figure]) -> bytes:
 
 
 def _note(
-    config: RunConfig, job: Job, dataset: Dataset, split: Split, best: Epoch, test: Evaluation, seconds: float
+    config: RunConfig,
+    job: Job,
+    dataset: Dataset,
+    split: Split,
+    best: Epoch,
+    test: Evaluation,
+    seconds: float,
+    reading: RangeTest | None,
 ) -> str:
     """The run in a few lines of markdown, for the top of its page in the MLflow UI."""
     weakest = int(np.nanargmin(test.recall))
@@ -212,6 +240,7 @@ def _note(
         f"**{best.scores['val_accuracy']:.2%}** after epoch {best.number} of {config.training.epochs}; "
         f"weakest digit: {weakest} ({test.recall[weakest]:.1%}). Trained in {seconds:.1f} s.",
         "",
+        *((reading.sentence, "") if reading else ()),
         f"Data: **{dataset.name}**, {len(split.train):,} images to train on, {len(split.validation):,} to validate, "
         f"{len(split.test):,} to test, from {dataset.source}, sha256 {dataset.digest[:16]}.",
         "",

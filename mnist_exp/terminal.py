@@ -1,11 +1,12 @@
 """Everything that a person sees in the terminal: what is used, how a run goes, how it ended."""
 
+import math
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -14,14 +15,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from mnist_exp.analysis.comparison import Comparison
     from mnist_exp.analysis.leaderboard import Leaderboard
+    from mnist_exp.analysis.statistics import Difference
     from mnist_exp.data.datasets import Dataset
+    from mnist_exp.reproduction.claims import ClaimAnswer
     from mnist_exp.run import Job, Result
     from mnist_exp.training.epochs import Epoch
 
 # A pipe or a file has no width of its own: there, let tables be as wide as they need.
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+_TABLE: dict[str, Any] = {"title_justify": "left", "title_style": "bold", "box": SIMPLE_HEAD}
 
 # Where no terminal shows a moving bar, so many lines tell of a run, however many epochs it has.
 _PLAIN_LINES = 10
@@ -106,7 +112,7 @@ def leaderboard(board: "Leaderboard") -> None:
     """The ranking of a sweep, as a table of the keys that differ and what was reached."""
     from mnist_exp.analysis.leaderboard import COLUMNS
 
-    table = Table(title="Ranked by best validation accuracy", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    table = Table(title="Ranked by best validation accuracy", **_TABLE)
     table.add_column("#", justify="right")
     for key in board.keys:
         table.add_column(escape(key), overflow="fold")
@@ -120,6 +126,64 @@ def leaderboard(board: "Leaderboard") -> None:
         params = [escape(record.params.get(key, "")) for key in board.keys]
         table.add_row("-", *params, f"[red]{record.status}[/]", *[""] * (len(COLUMNS) - 1))
     out.print(table)
+
+
+def comparison(result: "Comparison") -> None:
+    """Configurations over their seeds: the ranking, and how sure it is."""
+    by, other = result.measure.by, "last" if result.measure.by == "best" else "best"
+    table = Table(title=f"Ranked by the mean {result.measure.words()}", **_TABLE)
+    table.add_column("#", justify="right")
+    for key in result.keys:
+        table.add_column(escape(key), overflow="fold")
+    for heading in ("n", f"mean ({by})", "95 % interval", "std", "min", "max", f"mean ({other})", "against the first"):
+        table.add_column(heading, justify="left" if heading.startswith("against") else "right")
+    for rank, row in enumerate(result.rows, 1):
+        params = [escape(row.params.get(key, "")) for key in result.keys]
+        if row.spread is None:
+            table.add_row("-", *params, "0", *[""] * 6, f"[red]{escape(row.how_others_ended())}[/]")
+            continue
+        spread = row.spread
+        others = f" [red]({escape(row.how_others_ended())})[/]" if row.others else ""
+        table.add_row(
+            str(rank),
+            *params,
+            f"{spread.n}{others}",
+            f"{spread.mean:.4f}",
+            f"{spread.low:.4f} .. {spread.high:.4f}" if spread.n > 1 else "one seed",
+            f"{spread.std:.4f}" if spread.n > 1 else "",
+            f"{spread.min:.4f}",
+            f"{spread.max:.4f}",
+            f"{row.other_spread.mean:.4f}" if row.other_spread else "",
+            _against(row.against_winner),
+            style="bold" if rank == 1 else None,
+        )
+    out.print(table)
+    out.print(f"{escape(result.conclusion())}", soft_wrap=True)
+    if result.winner and result.winner.spread and result.winner.spread.n == 1:
+        out.print("One seed says nothing of the spread: add seed=range(8) to the sweep for intervals.", soft_wrap=True)
+
+
+def verdicts(answers: "Sequence[ClaimAnswer]", caveats: "Sequence[str]") -> None:
+    """The published claims, each with its figures, ours, and what became of it."""
+    table = Table(title="The published claims", show_lines=False, **_TABLE)
+    for heading in ("", "published", "ours: mean", "95 % interval", "min .. max", "percentile", "verdict"):
+        table.add_column(heading, justify="left" if heading in ("", "verdict") else "right")
+    for number, claim in enumerate(answers, 1):
+        table.add_row(f"[bold]{number}. {escape(claim.says)}[/]", *[""] * 5, f"[bold]{claim.verdict}[/]")
+        for each in claim.answers:
+            spread = each.spread
+            table.add_row(
+                f"   {escape(each.check.words())}",
+                f"{each.check.published:.3g}",
+                f"{spread.mean:.4f}" if spread else "no run",
+                f"{spread.low:.4f} .. {spread.high:.4f}" if spread and spread.n > 1 else "",
+                f"{spread.min:.4f} .. {spread.max:.4f}" if spread else "",
+                f"{each.percentile:.0f}" if spread else "",
+                f"{each.verdict}{f' ({each.difference.words()})' if each.difference else ''}",
+            )
+    out.print(table)
+    for caveat in caveats:
+        out.print(f"[bold yellow]{escape(caveat)}[/]", soft_wrap=True)
 
 
 def how_to_look(uri: str) -> None:
@@ -143,6 +207,13 @@ def _command() -> str:
         return "mnist-exp"
     here = Path.cwd()
     return str(beside.relative_to(here)) if beside.is_relative_to(here) else str(beside)
+
+
+def _against(difference: "Difference | None") -> str:
+    if difference is None:
+        return ""
+    interval = "" if math.isnan(difference.low) else f" [{difference.low:+.4f}, {difference.high:+.4f}]"
+    return f"{difference.mean:+.4f}{interval} {'' if difference.paired else 'unpaired, '}{difference.words()}"
 
 
 def _plain_line(total: int) -> "Callable[[Epoch], None]":

@@ -52,16 +52,64 @@ def test_learning_rate_is_logarithmic_where_it_spans_decades() -> None:
     assert figures.learning_rate([1e-3, 1e-3], "r").axes[0].get_yscale() == "linear"
 
 
-def test_range_test_shades_the_decade_below_the_lowest_loss() -> None:
-    test = range_test.read([1e-4, 1e-3, 1e-2, 1e-1], [2.0, 1.0, 0.5, 3.0])
-    assert test.band == pytest.approx((1e-3, 1e-2))
-    axes = figures.range_test(test, "model_3").axes[0]
+RATES = 1e-4 * 10 ** (np.arange(40) / 10)
+VALLEY = 0.4 + 1.9 / (1 + 10 ** (3 * np.log10(RATES) + 9)) + 2e3 * RATES**3
+
+
+def test_range_test_shows_the_losses_and_what_they_suggest() -> None:
+    test = range_test.read(RATES, VALLEY)
+    assert test.suggestion is not None
+    figure = figures.range_test(test, "model_3")
+    (axes,) = figure.axes
+    assert axes.get_title(loc="left") == "Learning-rate range test · model_3"
     assert axes.get_xscale() == "log"
-    assert legend(axes.figure)[0] == "suggested: 0.001 to 0.01"  # type: ignore[arg-type]
+    assert np.array_equal(axes.lines[0].get_ydata(), VALLEY)
+    assert np.array_equal(axes.lines[1].get_ydata(), test.smoothed)
+    low, high = test.suggestion.band
+    assert (axes.patches[0].get_x(), axes.patches[0].get_width()) == pytest.approx((low, high - low))  # type: ignore[attr-defined]
+    marked = [line.get_xdata()[0] for line in axes.lines[-2:]]  # type: ignore[index]
+    assert marked == [test.suggestion.steepest_rate, test.suggestion.lowest_rate]
+    assert legend(figure) == [
+        "training loss",
+        "smoothed",
+        f"suggested band: {low:.2g} to {high:.2g}",
+        f"suggested rate: {test.suggestion.rate:.2g}",
+        f"steepest descent, at {test.suggestion.steepest_rate:.2g}",
+        f"lowest loss: {test.suggestion.lowest_loss:.3f}, at {high:.2g}",
+    ]
 
 
-def test_range_test_passes_over_losses_that_are_no_number() -> None:
-    assert range_test.read([1e-4, 1e-3, 1e-2], [2.0, 1.0, float("nan")]).lowest_rate == 1e-3
+def test_range_test_says_that_it_suggests_nothing() -> None:
+    figure = figures.range_test(range_test.read(RATES, np.full(40, 2.0)), "model_3")
+    (axes,) = figure.axes
+    title = "Learning-rate range test · model_3\nNo rate suggested: the loss never falls (by 0, over 0.1 would count)."
+    assert axes.get_title(loc="left") == title
+    assert not axes.patches
+    assert legend(figure) == ["training loss", "smoothed"]
+
+
+@pytest.mark.parametrize("losses", [[2.0, 1.0, np.nan], [np.nan] * 3])
+def test_range_test_draws_what_little_there_is(losses: list[float]) -> None:
+    figure = figures.range_test(range_test.read([1e-4, 1e-3, 1e-2], losses), "r")
+    assert legend(figure) == ["training loss"]
+    assert figures.png(figure).startswith(b"\x89PNG")
+
+
+def test_range_test_marks_a_rate_that_ran_twice_once() -> None:
+    test = range_test.read(np.repeat(RATES, 2), np.repeat(VALLEY, 2))
+    assert test.suggestion is not None
+    assert figures.range_test(test, "r").axes[0].lines[-1].get_xdata() == [test.suggestion.lowest_rate]
+
+
+def test_range_test_keeps_everything_within_the_figure() -> None:
+    figure = figures.range_test(range_test.read(RATES, VALLEY), "r")
+    figure.draw_without_rendering()
+    width, height = figure.get_size_inches()
+    drawn = figure.get_tightbbox()
+    assert drawn.x0 >= 0
+    assert drawn.y0 >= 0
+    assert drawn.x1 <= width
+    assert drawn.y1 <= height
 
 
 def test_confusion_matrix_has_shares_counts_and_a_colour_bar(evaluation: Evaluation) -> None:

@@ -168,6 +168,13 @@ print(hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights()
         assert done.stdout.strip() == hashlib.sha256(b"".join(weights(model))).hexdigest()
 
 
+def _without_seeds(layer: keras.layers.Layer) -> keras.layers.Layer:
+    config = layer.get_config()
+    if "kernel_initializer" in config:
+        config["kernel_initializer"] = "glorot_uniform"
+    return layer.__class__.from_config(config)
+
+
 class TestModels:
     def test_the_network_of_the_tutorial(self, composed: Composed) -> None:
         model = models.build(composed().model, normalize=True)
@@ -175,6 +182,15 @@ class TestModels:
         assert [layer.name.rstrip("_0123456789") for layer in model.layers] == [
             *("pixels", "normalize", "flatten", "dense", "dense", "digits")
         ]
+
+    @pytest.mark.parametrize("overrides", [[], ["model=cnn", "model.layers=3"]], ids=["mlp", "cnn"])
+    def test_its_first_weights_are_those_of_kerass_own_seed(self, composed: Composed, overrides: list[str]) -> None:
+        config = composed(*overrides).model
+        built = models.build(config, normalize=True, seed=17)
+        keras.utils.set_random_seed(17)
+        by_keras = keras.models.clone_model(built, clone_function=_without_seeds)
+        assert weights(built) == weights(by_keras)
+        assert weights(built) != weights(models.build(config, normalize=True, seed=18))
 
     def test_it_takes_raw_pixels_and_gives_probabilities(self, composed: Composed) -> None:
         images = datasets.load(composed().data).test.images[:5]
@@ -185,7 +201,6 @@ class TestModels:
 
     def test_normalisation_divides_by_255(self, composed: Composed) -> None:
         config = composed().model
-        keras.utils.set_random_seed(1)
         raw = models.build(config, normalize=False)
         normalised = models.build(config, normalize=True)
         image = np.full((1, 28, 28), 255, np.uint8)

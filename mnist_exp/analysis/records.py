@@ -1,7 +1,11 @@
 """Runs as they stand in the store."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from mnist_exp.errors import StoreError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -29,39 +33,85 @@ class Record:
 
 def children(client: "MlflowClient", parent: str) -> list[Record]:
     """The runs of the sweep whose parent run is ``parent``, in the order they began, from every experiment."""
+    return _search(client, f"tags.`mlflow.parentRunId` = '{parent}'")
+
+
+def find(client: "MlflowClient", run_id: str) -> Record:
+    """The run with that id."""
+    return _record(client.get_run(run_id))
+
+
+def everything(client: "MlflowClient") -> list[Record]:
+    """Every run there is, in the order they began; the parents of sweeps are none."""
+    return [record for record in _search(client, "") if record.tags.get("kind") != "sweep"]
+
+
+def select(client: "MlflowClient", which: Sequence[str]) -> list[Record]:
+    """The runs that ``which`` names, each once: sweeps or runs by id, by the first letters of an id, or by name, or an
+    MLflow filter (``params.model = 'cnn'``). A sweep stands for its runs; of several with one name, for the last's.
+
+    Raises:
+        StoreError: there is nothing of that name, or the filter is none.
+    """
+    found = [record for name in which for record in _named(client, name)]
+    return list({record.run_id: record for record in found}.values())
+
+
+def latest_sweep(client: "MlflowClient") -> Record | None:
+    """The parent run of the sweep that began last; None where there was no sweep."""
+    sweeps = _search(client, "tags.kind = 'sweep'", newest=1)
+    return sweeps[0] if sweeps else None
+
+
+def latest_run(client: "MlflowClient") -> Record | None:
+    """The run that began last; None in an empty store."""
+    runs = _search(client, "", newest=1)
+    return runs[0] if runs else None
+
+
+def _named(client: "MlflowClient", name: str) -> list[Record]:
+    if re.search(r"[=<>]| I?LIKE ", name, re.IGNORECASE) and (found := _filtered(client, name)) is not None:
+        return found
+    quoted = name.replace("'", "\\'")
+    matches = _search(client, f"attributes.run_id LIKE '{quoted}%'") if re.fullmatch("[0-9a-f]{4,32}", name) else []
+    matches = matches or _search(client, f"attributes.run_name = '{quoted}'")
+    if not matches:
+        raise StoreError(
+            f"there is no sweep or run called {name!r}: give an id, the first letters of one, a name as in the "
+            "MLflow UI, or a filter such as \"params.model = 'cnn'\""
+        )
+    sweeps = [match for match in matches if match.tags.get("kind") == "sweep"]
+    return children(client, sweeps[-1].run_id) if sweeps else matches
+
+
+def _filtered(client: "MlflowClient", condition: str) -> list[Record] | None:
+    """The runs that an MLflow filter finds; None where it is no filter but may be a name: ``model.units=4``."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = _search(client, condition)
+    except MlflowException:
+        return None
+    return [record for record in found if record.tags.get("kind") != "sweep"]
+
+
+def _search(client: "MlflowClient", condition: str, newest: int | None = None) -> list[Record]:
+    """Runs in the order they began; or the ``newest`` of them."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     found: list[Record] = []
     token: str | None = None
     while True:
         page = client.search_runs(
             experiments,
-            filter_string=f"tags.`mlflow.parentRunId` = '{parent}'",
-            order_by=["attributes.start_time ASC"],
+            filter_string=condition,
+            order_by=[f"attributes.start_time {'DESC' if newest else 'ASC'}"],
+            max_results=newest or 1000,
             page_token=token,
         )
         found += [_record(run) for run in page]
         token = page.token
-        if not token:
+        if not token or newest:
             return found
-
-
-def latest_sweep(client: "MlflowClient") -> Record | None:
-    """The parent run of the sweep that began last; None where there was no sweep."""
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    runs = client.search_runs(
-        experiments,
-        filter_string="tags.kind = 'sweep'",
-        order_by=["attributes.start_time DESC"],
-        max_results=1,
-    )
-    return _record(runs[0]) if runs else None
-
-
-def latest_run(client: "MlflowClient") -> Record | None:
-    """The run that began last; None in an empty store."""
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    runs = client.search_runs(experiments, order_by=["attributes.start_time DESC"], max_results=1)
-    return _record(runs[0]) if runs else None
 
 
 def _record(run: "Run") -> Record:

@@ -4,12 +4,18 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
-from mnist_exp.analysis import leaderboard, records
+from mnist_exp.analysis import comparison, frames, leaderboard, records
+from mnist_exp.analysis.comparison import Comparison
 from mnist_exp.analysis.leaderboard import Leaderboard
+from mnist_exp.analysis.records import Record
 from mnist_exp.tracking import provenance, store
 from mnist_exp.tracking.mlflow import MlflowTracker
 from mnist_exp.tracking.tracker import Measurement, Status
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 _VARIABLE = "MNIST_EXP_SWEEP"
 
@@ -66,28 +72,59 @@ def begin(uri: str, experiment: str, keys: Sequence[str], jobs: Sequence[Sequenc
     return sweep
 
 
-def finish(sweep: Sweep, *, interrupted: bool = False) -> Leaderboard:
-    """Rank the jobs, log the ranking on the parent run and close it: FINISHED only if every job is."""
+@dataclass(frozen=True)
+class Ending:
+    """What came of a sweep: its runs ranked, and its configurations compared; None where no run began."""
+
+    board: Leaderboard
+    comparison: Comparison | None
+
+
+def finish(sweep: Sweep, *, interrupted: bool = False) -> Ending:
+    """Rank and compare the jobs, keep that on the parent run and close it: FINISHED only if every job is."""
     os.environ.pop(_VARIABLE, None)
     client = store.connect(sweep.uri)
     found = records.children(client, sweep.run_id)
     board = leaderboard.rank(found)
     parent = MlflowTracker(client, sweep.uri, sweep.run_id)
-    counts = {
-        "jobs/finished": len(board.ranked),
-        "jobs/failed": max(sweep.total, len(found)) - len(board.ranked),
-    }
-    best = {key: board.ranked[0].metrics[key] for key in (leaderboard.RANKED_BY,) if board.ranked}
-    parent.log_metrics(Measurement({**counts, **best}))
+    failed = max(sweep.total, len(found)) - len(board.ranked)
+    parent.log_metrics(Measurement({"jobs/finished": len(board.ranked), "jobs/failed": failed}))
     parent.log_artifact("sweep/leaderboard.csv", board.csv().encode())
-    parent.set_tags({"mlflow.note.content": _note(board)})
-    ended = Status.FAILED if counts["jobs/failed"] else Status.FINISHED
+    result = _compare(client, sweep, found, parent) if found else None
+    parent.set_tags({"mlflow.note.content": _note(board, result)})
+    ended = Status.FAILED if failed else Status.FINISHED
     parent.close(Status.KILLED if interrupted else ended)
-    return board
+    return Ending(board, result)
 
 
-def _note(board: Leaderboard) -> str:
+def _compare(client: "MlflowClient", sweep: Sweep, found: Sequence[Record], parent: MlflowTracker) -> Comparison:
+    """Compare the configurations; the parent gets the report, and the winner in MLflow's own terms."""
+    from mnist_exp.reports import gather
+    from mnist_exp.reports import sweep as page
+
+    epochs = frames.epochs_frame(client, sweep.uri, [record.run_id for record in found])
+    result = comparison.compare(found, epochs, comparison.measure("val_accuracy"))
+    shown = records.find(client, sweep.run_id)
+    parent.log_artifact("sweep/report.html", page.html(gather.sweep(client, sweep.uri, result, epochs, shown)).encode())
+    parent.set_tags({"conclusion": result.conclusion()})
+    if (winner := result.winner) is not None and winner.spread is not None:
+        parent.set_tags({"winner": winner.label(result.keys)})
+        figures = {
+            "best/val_accuracy": max(winner.best.values()),
+            "winner/val_accuracy_mean": winner.spread.mean,
+            "winner/seeds": winner.spread.n,
+        }
+        if winner.spread.n > 1:
+            figures |= {"winner/val_accuracy_low": winner.spread.low, "winner/val_accuracy_high": winner.spread.high}
+        parent.log_metrics(Measurement(figures))
+    return result
+
+
+def _note(board: Leaderboard, result: Comparison | None) -> str:
     """The ranking as markdown, for the top of the parent's page in the MLflow UI."""
+    said = [f"{result.conclusion()}\n", "Artifacts: `sweep/report.html`\n"] if result else []
+    if result and result.has_seeds:
+        return "\n".join([*said, *_configurations(result)])
     titles = ["#", *board.keys, *(title for _, title in leaderboard.COLUMNS)]
     lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
     for place, record in enumerate(board.ranked, 1):
@@ -95,4 +132,16 @@ def _note(board: Leaderboard) -> str:
         metrics = [f"{record.metrics.get(metric, float('nan')):.4g}" for metric, _ in leaderboard.COLUMNS]
         lines.append(f"| {' | '.join([str(place), *params, *metrics])} |")
     lines += [f"\n{record.status}: {record.name}" for record in board.others]
-    return "\n".join(lines)
+    return "\n".join([*said, *lines])
+
+
+def _configurations(result: Comparison) -> list[str]:
+    titles = ["#", *result.keys, "seeds", f"mean {result.measure.metric}", "95 % interval", "against the first"]
+    lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
+    for place, row in enumerate(result.rows, 1):
+        cells = [str(place), *(row.params.get(key, "") for key in result.keys), str(len(row.finished))]
+        if row.spread:
+            cells += [f"{row.spread.mean:.4f}", f"{row.spread.low:.4f} .. {row.spread.high:.4f}"]
+            cells += [row.against_winner.words() if row.against_winner else ""]
+        lines.append(f"| {' | '.join([*cells, row.how_others_ended()])} |")
+    return lines

@@ -63,6 +63,11 @@ def experiment_link(address: str, experiment_id: str, sweep: str | None = None) 
     return f"{address}/#/experiments/{experiment_id}/runs?{query}"
 
 
+def run_link(address: str, experiment_id: str, run_id: str) -> str:
+    """The page of a run."""
+    return f"{address}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
 def compare_link(address: str, experiment_ids: list[str], run_ids: list[str]) -> str:
     """The page that compares runs side by side."""
     runs, experiments = quote(json.dumps(run_ids)), quote(json.dumps(experiment_ids))

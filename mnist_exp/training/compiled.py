@@ -145,12 +145,20 @@ def orders(epochs: Iterator[NDArray[np.int64]], count: int, images: int, batch_s
     signature = ((tf.TensorSpec((steps, batch_size), tf.int32), tf.TensorSpec((rest,), tf.int32)),)
     dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
     # The next order is drawn while an epoch runs.
-    return dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(1)
+    return _lean(dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(1))
 
 
 def in_order(images: int, batch_size: int) -> tf.data.Dataset:
     """All images once, one after another."""
-    return tf.data.Dataset.from_tensors((_divided(np.arange(images), batch_size),))
+    return _lean(tf.data.Dataset.from_tensors((_divided(np.arange(images), batch_size),)))
+
+
+def _lean(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Without tuning itself: starting and stopping that takes longer than handing on one element an epoch."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False
+    return dataset.with_options(options)
 
 
 def _divided(rows: NDArray[np.int64], batch_size: int) -> Order:

@@ -3,7 +3,6 @@
 Both show the same images in the same order to the same Keras objects, so they agree but for float32's rounding.
 """
 
-import random
 from collections.abc import Iterator, Sequence
 
 import keras
@@ -25,10 +24,7 @@ def train(config: RunConfig, split: Split, callbacks: Sequence[keras.callbacks.C
 
     ``callbacks`` come after those that set the rate and stop early, so they see the rate an epoch ran with.
     """
-    # Keras takes the seeds of its initialisers from here. keras.utils.set_random_seed would also set TensorFlow's,
-    # which nothing uses and which throws away every compiled kernel: 2 MB more of memory a run.
-    random.seed(config.seed)
-    model = models.build(config.model, normalize=config.data.normalize)
+    model = models.build(config.model, normalize=config.data.normalize, seed=config.seed)
     callbacks = [*_own_callbacks(config), *callbacks]
     match config.training.engine:
         case "compiled":

@@ -1,0 +1,80 @@
+"""``mnist-exp reproduce``: the six models over many seeds, and a verdict on each published claim."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from mnist_exp import terminal
+from mnist_exp.analysis import records
+from mnist_exp.analysis.records import Record
+from mnist_exp.errors import ConfigError
+from mnist_exp.reproduction import claims
+from mnist_exp.reproduction.claims import ClaimAnswer
+from mnist_exp.sweeps.sweep import Sweep
+from mnist_exp.tracking import store
+from mnist_exp.tracking.mlflow import MlflowTracker
+
+_MODELS = ",".join(f"model_{number}" for number in range(1, 7))
+
+# --quick shows that everything works, in minutes; two epochs reproduce nothing.
+_QUICK = ("training.epochs=2",)
+_QUICK_SEEDS = 2
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, judge, show and keep; the exit code is that of the runs."""
+    from mnist_exp import application
+
+    seeds = min(arguments.seeds, _QUICK_SEEDS) if arguments.quick else arguments.seeds
+    if seeds < 1:
+        raise ConfigError.rule("--seeds", "must be at least 1", seeds)
+    overrides = [f"data={arguments.data}", f"experiment={_MODELS}", f"seed=range({seeds})"]
+    if arguments.quick:
+        overrides += _QUICK
+    caveats = ["Two epochs of each model: this shows that it runs, and reproduces nothing."] if arguments.quick else []
+    sys.argv = ["mnist_exp", "-m", *overrides, *arguments.overrides]
+    return application.main(after_sweep=lambda sweep: _judge(sweep, caveats))
+
+
+def _judge(sweep: Sweep, caveats: Sequence[str]) -> None:
+    client = store.connect(sweep.uri)
+    runs = records.children(client, sweep.run_id)
+    if not runs:
+        return
+    datasets = sorted({record.tags.get("dataset", "unknown") for record in runs})
+    if datasets != ["mnist"]:
+        caveats = [*caveats, f"Trained on {', '.join(datasets)}, not on the published data, which are MNIST."]
+    answers = claims.answer(values(runs))
+    unfinished = [record for record in runs if record.status != "FINISHED"]
+    if unfinished:
+        caveats = [*caveats, f"{len(unfinished)} of {len(runs)} runs did not finish and are left out."]
+    terminal.verdicts(answers, caveats)
+    from mnist_exp.reports import reproduction
+
+    tracker = MlflowTracker(client, sweep.uri, sweep.run_id)
+    page = reproduction.html(answers, caveats, len(runs) - len(unfinished), datasets)
+    tracker.log_artifact("sweep/reproduction.html", page.encode())
+    tracker.log_artifact("sweep/verdicts.json", json.dumps(_plain(answers, caveats), indent=2).encode())
+    tracker.set_tags({"kind": "sweep", "reproduction": "; ".join(f"{each.says}: {each.verdict}" for each in answers)})
+
+
+def values(runs: Sequence[Record]) -> dict[str, dict[str, dict[str, float]]]:
+    """Every metric of the finished runs: by its name, by model, by seed."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for record in runs:
+        if record.status == "FINISHED":
+            for metric, value in record.metrics.items():
+                by_seed = found.setdefault(metric, {}).setdefault(record.params.get("experiment", ""), {})
+                by_seed[record.params["seed"]] = value
+    return found
+
+
+def _plain(answers: Sequence[ClaimAnswer], caveats: Sequence[str]) -> dict[str, object]:
+    return {
+        "caveats": list(caveats),
+        "claims": [
+            {"says": each.says, "verdict": each.verdict, "checks": list(map(asdict, each.answers))} for each in answers
+        ],
+    }

@@ -1,0 +1,82 @@
+"""The reproduction as one HTML page: each claim, its verdict, and where the published figure lies among ours."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mnist_exp.reports import drawing
+from mnist_exp.reports.page import Page
+from mnist_exp.reproduction import claims
+from mnist_exp.reproduction.claims import Answer, ClaimAnswer
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+def html(answers: Sequence[ClaimAnswer], caveats: Sequence[str], runs: int, datasets: Sequence[str]) -> str:
+    """The whole page.
+
+    ``caveats`` stand above everything else: what keeps this from being the reproduction it looks like.
+    """
+    page = Page()
+    charts = [
+        page.drawn(_strips([each for each in claim.answers if each.values]), f"claim-{number}")
+        if any(each.values for each in claim.answers)
+        else None
+        for number, claim in enumerate(answers, 1)
+    ]
+    return page.render(
+        "reproduction.html.j2",
+        claims=list(zip(answers, charts, strict=True)),
+        caveats=caveats,
+        runs=runs,
+        datasets=datasets,
+        rules=(claims.__doc__ or "").partition("The rules:")[2].strip().split("\n- "),
+    )
+
+
+def _strips(answers: Sequence[Answer]) -> "go.Figure":
+    """A row for each check: our runs as dots, their mean and interval, the published figure as a diamond."""
+    import plotly.graph_objects as go
+
+    names = [drawing.text(each.check.words()) for each in answers]
+    figure = go.Figure()
+    dots = [(name, value) for name, each in zip(names, answers, strict=True) for value in each.values]
+    figure.add_scatter(
+        x=drawing.short(value for _, value in dots),
+        y=[name for name, _ in dots],
+        mode="markers",
+        name="one seed",
+        marker={"size": 7, "color": "rgba(128,134,143,0.45)"},
+        hovertemplate="%{x}<extra>one seed</extra>",
+    )
+    spreads = [each.spread for each in answers if each.spread]
+    figure.add_scatter(
+        x=drawing.short(spread.mean for spread in spreads),
+        y=names,
+        mode="markers",
+        name="mean, 95 % interval",
+        marker={"size": 10, "color": drawing.REST},
+        error_x={
+            "array": drawing.short(spread.high - spread.mean for spread in spreads),
+            "arrayminus": drawing.short(spread.mean - spread.low for spread in spreads),
+            "color": drawing.REST,
+            "thickness": 2,
+            "width": 5,
+        },
+        hovertemplate="%{x}<extra>mean</extra>",
+    )
+    figure.add_scatter(
+        x=drawing.short(each.check.published for each in answers),
+        y=names,
+        mode="markers",
+        name="published",
+        marker={"size": 13, "color": drawing.WINNER, "symbol": "diamond"},
+        hovertemplate="%{x}<extra>published</extra>",
+    )
+    figure.update_yaxes(range=[len(names) - 0.4, -0.6], type="category", showgrid=False)
+    if all(each.check.kind == "within" for each in answers):
+        figure.update_xaxes(type="log")
+        for each in answers:
+            figure.add_vrect(each.check.low, each.check.high, fillcolor=drawing.WINNER, opacity=0.12, line_width=0)
+    figure.update_layout(legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0})
+    return drawing.styled(figure, height=110 + 44 * len(names))

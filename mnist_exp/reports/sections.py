@@ -1,0 +1,186 @@
+"""The parts of a sweep's page that have charts, each with the words around them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from mnist_exp.analysis.comparison import Comparison
+from mnist_exp.reports import charts, drawing
+from mnist_exp.reports.charts import LeftOut
+from mnist_exp.reports.importance import Importance, importance
+from mnist_exp.reports.page import Page
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawn chart.
+
+    Attributes:
+        body: its HTML, without the script that draws it.
+        wide: whether it scrolls sideways on a phone.
+        alone: whether it has its row of a layout in pairs for itself.
+    """
+
+    caption: str
+    body: Markup
+    wide: bool = False
+    alone: bool = False
+
+
+@dataclass(frozen=True)
+class Section:
+    """Some charts under a heading, or lines that say why there are none.
+
+    Attributes:
+        layout: ``one`` under the other, or ``pairs`` where there is room.
+    """
+
+    id: str
+    title: str
+    intro: str
+    charts: list[Chart] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    layout: str = "one"
+
+
+class Sections:
+    """The sections that have charts, in the order of the page."""
+
+    def __init__(
+        self,
+        comparison: Comparison,
+        epochs: pd.DataFrame,
+        confusion: Mapping[str, NDArray[np.int64]],
+        page: Page,
+    ):
+        self._page = page
+        self._comparison = comparison
+        self._by = comparison.measure
+        self._epochs = epochs
+        self._confusions = confusion
+
+    def all(self) -> list[Section]:
+        """Draw them."""
+        weights = importance(self._comparison)
+        return [
+            self._ranking(),
+            self._parallel(),
+            self._curves(),
+            self._grid(weights),
+            self._importance(weights),
+            self._costs(),
+            self._confusion(),
+        ]
+
+    def _ranking(self) -> Section:
+        intro = f"Ranked by {self._by.words()}. Each grey dot is a run; the bar is the 95 % interval of the mean."
+        if charts.named_by_values(self._comparison):
+            intro += f" The names list {' · '.join(self._comparison.keys)}."
+        section = Section("ranking", "Ranking", intro)
+        rows = [row for row in self._comparison.rows if row.spread]
+        singles = [row for row in rows if row.spread and row.spread.n == 1]
+        self._add(section, charts.intervals(self._comparison), lambda data: drawing.ranking(data, self._by))
+        if singles:
+            whose = "Every configuration" if len(singles) == len(rows) else f"{len(singles)} of {len(rows)}"
+            section.reasons.append(
+                f"{whose} has one seed only. One figure has no spread, so no interval and no test can be given; "
+                "run it with several seeds, such as seed=1,2,3,4,5."
+            )
+        return section
+
+    def _parallel(self) -> Section:
+        intro = "Each line is a finished run. Drag along an axis to pick some; drag an axis by its name to move it."
+        section = Section("parallel", "Parallel coordinates", intro)
+        data = charts.parallel(self._comparison)
+        self._add(section, data, lambda axes: drawing.parallel(axes, self._by), wide=True)
+        return section
+
+    def _curves(self) -> Section:
+        intro = (
+            f"The mean over the seeds of each configuration, at most {charts.CURVES} of them; the band reaches from "
+            "the lowest seed to the highest. A line ends where the first of its seeds stopped. Tap a name to show or "
+            "hide it."
+        )
+        section = Section("curves", "Learning curves", intro, layout="pairs")
+        measured = [self._by.metric] if self._by.metric in self._epochs.columns else []
+        for metric in dict.fromkeys([*measured, "val_accuracy", "val_loss"]):
+            data = charts.curves(self._comparison, self._epochs, metric)
+            self._add(section, data, partial(drawing.curves, metric=metric), caption=metric)
+        return section
+
+    def _grid(self, weights: Importance | LeftOut) -> Section:
+        data = charts.grid(self._comparison, () if isinstance(weights, LeftOut) else weights.keys)
+        intro = "The mean of each combination; the darker, the better."
+        if not isinstance(data, LeftOut) and len(self._comparison.keys) > 2:
+            why = "the first two of the sweep" if isinstance(weights, LeftOut) else "the two most important"
+            intro += f" {len(self._comparison.keys)} keys were swept, these are {why}."
+        if not isinstance(data, LeftOut) and data.pooled:
+            intro += " A cell is the mean over the other keys."
+        section = Section("heatmap", "Two keys together", intro)
+        self._add(section, data, lambda found: drawing.heat_map(found, self._by))
+        return section
+
+    def _importance(self, weights: Importance | LeftOut) -> Section:
+        intro = ""
+        if not isinstance(weights, LeftOut):
+            intro = (
+                "A random forest learned the metric from the keys; on runs it had not seen its R² was "
+                f"{weights.r2:.2f}. A bar is by how much that falls when the key's values are shuffled, its whisker "
+                "the standard deviation over five folds. It says what mattered among the values that were swept."
+            )
+        section = Section("importance", "What mattered", intro)
+        self._add(section, weights, drawing.importance)
+        return section
+
+    def _costs(self) -> Section:
+        intro = (
+            "Means over the seeds. No configuration is both as cheap and better than one on the Pareto front. Times "
+            "compare only where the runs had the same machine to themselves."
+        )
+        section = Section("costs", "What it costs", intro, layout="pairs")
+        for metric, label in (("parameters", "parameters"), ("train_seconds", "training time (s)")):
+            data = charts.costs(self._comparison, metric)
+            self._add(section, data, partial(drawing.cost, label=label, by=self._by), caption=label)
+        return section
+
+    def _confusion(self) -> Section:
+        intro = "Test images by true (row) and predicted (column) digit, of one run for each matrix."
+        section = Section("confusion", "Confusion matrices", intro, layout="pairs")
+        data = charts.matrices(self._comparison, self._confusions)
+        if isinstance(data, LeftOut):
+            section.reasons.append(data.reason)
+            return section
+        for matrix in data:
+            alone = matrix.difference is None
+            self._add(section, matrix, drawing.confusion, caption=matrix.name, alone=alone)
+            if matrix.difference is not None:
+                caption = f"{matrix.name}, minus the first matrix: blue is more images, red fewer"
+                self._add(section, matrix.difference, drawing.confusion_difference, caption=caption)
+        if len(data) > 1 and any(matrix.difference is None for matrix in data[1:]):
+            section.reasons.append("No difference is shown between runs that were tested on other images.")
+        return section
+
+    def _add(
+        self,
+        section: Section,
+        data: T | LeftOut,
+        draw: Callable[[T], go.Figure],
+        *,
+        caption: str = "",
+        wide: bool = False,
+        alone: bool = False,
+    ) -> None:
+        if isinstance(data, LeftOut):
+            section.reasons.append(data.reason)
+        else:
+            chart_id = f"chart-{section.id}-{len(section.charts) + 1}"
+            section.charts.append(Chart(caption, self._page.drawn(draw(data), chart_id), wide, alone))

@@ -1,0 +1,136 @@
+"""A sweep as one HTML page, which opens without a network: from a mail, on a phone, on paper."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mnist_exp.analysis.comparison import SEED, Comparison, Row
+from mnist_exp.analysis.leaderboard import differing_keys
+from mnist_exp.analysis.records import Record
+from mnist_exp.reports import charts
+from mnist_exp.reports.charts import MISSING
+from mnist_exp.reports.page import Page
+from mnist_exp.reports.sections import Sections
+
+
+@dataclass(frozen=True)
+class SweepReport:
+    """What a report tells of.
+
+    Attributes:
+        title: the sweep's name.
+        command: that started it; empty if unknown.
+        epochs: as ``analysis.frames`` gives them.
+        confusion: by run id, of some finished runs: int [10, 10], images by true (row) and predicted (column) digit.
+        links: by run id, its address in the MLflow UI; may be empty.
+        unfinished: whether the sweep still runs; the page says so.
+    """
+
+    title: str
+    command: str
+    comparison: Comparison
+    epochs: pd.DataFrame
+    confusion: Mapping[str, NDArray[np.int64]]
+    links: Mapping[str, str]
+    unfinished: bool = False
+
+
+def html(report: SweepReport) -> str:
+    """The whole page, with plotly inside: about 5 MB."""
+    comparison = report.comparison
+    records = [record for row in comparison.rows for record in [*row.finished, *row.others]]
+    differing = differing_keys(records)
+    page = Page()
+    return page.render(
+        "sweep.html.j2",
+        report=report,
+        comparison=comparison,
+        swept=_swept(records, [*comparison.keys, *([SEED] if SEED in differing else [])]),
+        ranking=[_Ranked(place, row, report, differing) for place, row in enumerate(comparison.rows, 1)],
+        sections=Sections(comparison, report.epochs, report.confusion, page).all(),
+        total=len(records),
+        finished=sum(len(row.finished) for row in comparison.rows),
+    )
+
+
+def rerun_command(record: Record, keys: Sequence[str]) -> str:
+    """The command to run it again: the one kept with it, else one made of ``keys`` for a shell."""
+    if record.tags.get("rerun"):
+        return record.tags["rerun"]
+    given = [shlex.quote(f"{key}={record.params[key]}") for key in keys if key in record.params]
+    return " ".join(["python -m mnist_exp", *given])
+
+
+@dataclass(frozen=True)
+class _Swept:
+    """A swept key and how many runs had each of its values."""
+
+    key: str
+    values: list[tuple[str, int]]
+
+
+def _swept(records: Sequence[Record], keys: Sequence[str]) -> list[_Swept]:
+    found = []
+    for key in keys:
+        texts = [record.params.get(key, MISSING) for record in records]
+        found.append(_Swept(key, [(text, texts.count(text)) for text in charts.ordered(texts)]))
+    return found
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run as the page lists it; ``value`` and ``test`` are None where it has none."""
+
+    record: Record
+    value: float | None
+    test: float | None
+    command: str
+    link: str
+
+
+class _Ranked:
+    """A row as the page lists it."""
+
+    def __init__(self, place: int, row: Row, report: SweepReport, differing: Sequence[str]):
+        comparison = report.comparison
+        best_by = charts.values(row, comparison.measure)
+        tests = charts.numbers(row.finished, "test/accuracy")
+        self.place = place if row.spread else None
+        self.row = row
+        self.label = row.label(comparison.keys)
+        self.test = float(np.mean(tests)) if tests else None
+        self.against = row.against_winner
+        self.differences = self._from_winner(row, comparison)
+        self.finished, self.others = (
+            [
+                _Run(
+                    record,
+                    best_by.get(record.run_id),
+                    record.metrics.get("test/accuracy"),
+                    rerun_command(record, differing),
+                    _web_address(report.links.get(record.run_id, "")),
+                )
+                for record in records
+            ]
+            for records in (row.finished, row.others)
+        )
+
+    @staticmethod
+    def _from_winner(row: Row, comparison: Comparison) -> list[tuple[str, str, str | None]]:
+        """Key, value and, where it is another, the winner's value."""
+        winner = comparison.winner
+        found = []
+        for key in comparison.keys:
+            own = row.params.get(key, MISSING)
+            best = winner.params.get(key, MISSING) if winner else own
+            found.append((key, own, None if own == best else best))
+        return found
+
+
+def _web_address(link: str) -> str:
+    """The link, unless it would run as a script."""
+    return link if link.startswith(("http://", "https://")) else ""

@@ -1,0 +1,186 @@
+"""Runs read back as data frames, and `mnist-exp compare`, on a real store with a sweep of two configurations."""
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mnist_exp import cli, load_runs
+from mnist_exp.analysis import records
+from mnist_exp.errors import StoreError
+from mnist_exp.tracking import store
+from mnist_exp.tracking.mlflow import MlflowTracker
+from mnist_exp.tracking.tracker import Measurement, Status
+
+METRICS = ("loss", "accuracy", "val_loss", "val_accuracy", "lr", "epoch_seconds")
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two configurations with three seeds each, one run of which diverged; another sweep, on other data, that runs."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('compare') / 'mlflow.db'}"
+    client = store.connect(uri)
+    experiment = store.experiment_id(client, uri, "mnist")
+    for sweep, dataset in (("first", "mnist"), ("second", "digits")):
+        parent = MlflowTracker.open(client, uri, experiment, sweep)
+        parent.set_tags({"kind": "sweep", "command": "python -m mnist_exp -m model.units=4,10"})
+        for units in (4, 10):
+            for seed in range(3):
+                run = MlflowTracker.open(client, uri, experiment, f"{sweep} {units} {seed}", parent=parent.run_id)
+                run.log_params(
+                    {"model.units": units, "optimizer.lr": 0.001, "data.normalize": True, "data.limit": None}
+                )
+                run.log_params({"seed": seed})
+                run.set_tags({"kind": "run", "dataset": dataset, "dataset.digest": dataset})
+                for epoch in (1, 2):
+                    accuracy = units / 20 + seed / 50 + epoch / 1000
+                    values = dict(zip(METRICS, (1 / epoch, accuracy, 2 / epoch, accuracy, 0.001, 0.1), strict=True))
+                    if (units, seed) == (10, 2):
+                        values["loss"] = float("nan") if epoch == 2 else float("inf")
+                    run.log_metrics(Measurement(values, epoch))
+                run.log_metrics(Measurement({"test/accuracy": 0.5, "best/val_accuracy": accuracy}))
+                if (units, seed) == (10, 2):
+                    run.set_tags({"failure": "diverged"})
+                if sweep == "first":
+                    run.close(Status.FAILED if (units, seed) == (10, 2) else Status.FINISHED)
+        if sweep == "first":
+            parent.close(Status.FAILED)
+    return uri
+
+
+@pytest.fixture
+def compare(
+    uri: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = cli.main(["compare", *arguments])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+class TestFrames:
+    def test_runs_have_a_row_each_with_typed_params(self, uri: str) -> None:
+        runs, _ = load_runs("first", uri=uri)
+        assert len(runs) == 6
+        assert list(runs["params.model.units"]) == [4, 4, 4, 10, 10, 10]
+        assert list(runs["seed"]) == [0, 1, 2] * 2
+        assert runs["params.optimizer.lr"].dtype == float
+        assert runs["params.data.normalize"].all()
+        assert runs["params.data.limit"].isna().all()
+        assert list(runs["status"]) == ["FINISHED"] * 5 + ["FAILED"]
+        assert runs["sweep"].nunique() == 1
+
+    def test_epochs_have_a_row_each(self, uri: str) -> None:
+        runs, epochs = load_runs("first", uri=uri)
+        assert list(epochs.columns) == ["run_id", "epoch", *METRICS]
+        assert len(epochs) == 12
+        first = epochs[epochs.run_id == runs.run_id[0]]
+        assert list(first.epoch) == [1, 2]
+        assert list(first.loss) == [1, 0.5]
+
+    def test_what_is_no_number_or_infinite_stays_so(self, uri: str) -> None:
+        runs, epochs = load_runs("first", uri=uri)
+        failed = epochs[epochs.run_id == runs.run_id[5]]
+        assert failed.loss.iloc[0] == np.inf
+        assert np.isnan(failed.loss.iloc[1])
+
+    def test_through_the_client_they_are_the_same(self, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        epochs = load_runs("first", uri=uri).epochs
+        monkeypatch.setattr(store, "sqlite_file", lambda _: None)  # as of a server
+        asked = load_runs("first", uri=uri).epochs
+        pd.testing.assert_frame_equal(
+            asked.sort_values(["run_id", "epoch"], ignore_index=True), epochs, check_dtype=False
+        )
+
+    def test_nothing_named_means_every_run(self, uri: str) -> None:
+        assert len(load_runs(uri=uri).runs) == 12
+
+    def test_an_empty_store_has_empty_frames(self, tmp_path_factory: pytest.TempPathFactory) -> None:
+        runs, epochs = load_runs(uri=f"sqlite:///{tmp_path_factory.mktemp('empty') / 'mlflow.db'}")
+        assert (len(runs), len(epochs)) == (0, 0)
+        assert "run_id" in runs
+
+
+class TestSelection:
+    def test_by_name_id_beginning_and_filter(self, uri: str) -> None:
+        client = store.connect(uri)
+        (run,) = records.select(client, ["first 4 1"])
+        assert records.select(client, [run.run_id]) == [run]
+        assert records.select(client, [run.run_id[:12]]) == [run]
+        assert records.select(client, [run.run_id, "first 4 1"]) == [run], "each once"
+        assert len(records.select(client, ["params.`model.units` = '4'"])) == 6
+        assert len(records.select(client, ["first"])) == 6
+        by_id, by_name = (records.select(client, [name]) for name in (run.tags["sweep"], "first"))
+        assert [each.run_id for each in by_id] == [each.run_id for each in by_name]
+
+    @pytest.mark.parametrize("name", ["nothing", "abcdef", "it's", "model.units=4"])
+    def test_what_is_not_there_is_said_so(self, uri: str, name: str) -> None:
+        with pytest.raises(StoreError, match="there is no sweep or run called"):
+            records.select(store.connect(uri), [name])
+
+
+class TestCommand:
+    def test_one_row_a_configuration_with_what_failed_beside_it(
+        self, compare: Callable[..., tuple[int, str, str]]
+    ) -> None:
+        code, out, _ = compare("first")
+        assert code == 0
+        assert "Ranked by the mean best val_accuracy, higher is better" in out
+        assert "2 (1 diverged)" in out
+        assert "1 of 6 runs did not finish with a figure." in out
+
+    def test_the_last_sweep_unless_told_otherwise_and_that_it_still_runs(
+        self, compare: Callable[..., tuple[int, str, str]]
+    ) -> None:
+        code, out, err = compare()
+        assert code == 0
+        assert "not all of these runs have ended" in err
+        assert "nothing to rank" in out
+
+    def test_json_has_everything_in_numbers(self, compare: Callable[..., tuple[int, str, str]]) -> None:
+        _, out, _ = compare("first", "--format", "json", "--by", "last", "--metric", "val_loss")
+        rows = json.loads(out)
+        assert [row["model.units"] for row in rows] == [4, 10]
+        assert rows[0]["last val_loss mean"] == 1
+        assert rows[0]["n"] == 3
+        assert rows[1]["others"] == "1 diverged"
+
+    def test_csv_goes_into_a_file(
+        self, compare: Callable[..., tuple[int, str, str]], tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        file = tmp_path_factory.mktemp("out") / "ranking.csv"
+        code, out, _ = compare("first", "--format", "csv", "--output", str(file))
+        assert code == 0
+        assert f"written: {file}" in out
+        assert list(pd.read_csv(file)["model.units"]) == [10, 4]
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["first", "--metric", "test/accuracy"], "would choose by test scores"),
+            (["first", "--metric", "my_accuracy"], "no run has a metric 'my_accuracy'"),
+            (["first", "second"], "used 2 data sets (digits, mnist)"),
+            (["nothing"], "there is no sweep or run called 'nothing'"),
+            (["first", "--format", "csv", "--output", "/no/such/folder/x.csv"], "cannot be written"),
+        ],
+    )
+    def test_what_cannot_be_done_is_said_in_a_line(
+        self, compare: Callable[..., tuple[int, str, str]], arguments: list[str], message: str
+    ) -> None:
+        code, out, err = compare(*arguments)
+        assert (code, out) == (2, "")
+        assert message in " ".join(err.split())
+        assert "Traceback" not in err
+
+    def test_a_store_without_sweeps(
+        self, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        empty = f"sqlite:///{tmp_path_factory.mktemp('none') / 'mlflow.db'}"
+        assert cli.main(["compare", "--uri", empty]) == 2
+        assert "there is no sweep yet" in capsys.readouterr().err
