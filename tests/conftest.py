@@ -77,11 +77,11 @@ class Checkout:
     def uri(self) -> str:
         return f"sqlite:///{self.root / 'mlruns' / 'mlflow.db'}"
 
-    def run(self, *arguments: str, folder: str = ".", **environment: str) -> Outcome:
+    def run(self, *arguments: str, folder: str = ".", program: str = "mnist_exp", **environment: str) -> Outcome:
         """``python -m mnist_exp ARGUMENTS`` in one of its folders."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(OWN_VARIABLES)}
         done = subprocess.run(
-            [sys.executable, "-m", "mnist_exp", *arguments],
+            [sys.executable, "-m", program, *arguments],
             cwd=self.root / folder,
             env={**kept, "PYTHONPATH": str(self.root), "KERAS_HOME": str(self.root / "keras"), **environment},
             capture_output=True,

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, REAL_MNIST, Checkout, SweepStore, needs_real_mnist
+from conftest import PROJECT, REAL_MNIST, Checkout, Outcome, SweepStore, copy_project, needs_real_mnist
 
 from mnist_exp.analysis import records
 from mnist_exp.tracking import store
@@ -77,6 +77,25 @@ class TestReadmeSweep:
         manifest = json.loads((folder / "manifest.json").read_text())
         assert manifest["command"].startswith("python -m mnist_exp -m model.units=4,10 optimizer.lr=0.001,0.01")
         assert [" ".join(job[:2]) for job in manifest["jobs"]] == COMBINATIONS
+
+    def test_the_parent_keeps_the_report_and_the_winner(self, sweep_store: SweepStore, tmp_path: Path) -> None:
+        client = store.connect(sweep_store.uri)
+        page = Path(client.download_artifacts(sweep_store.parent, "sweep/report.html", str(tmp_path))).read_text()
+        assert page.startswith("<!doctype html>")
+        assert all(child.run_id in page for child in sweep_store.children), "a link to each"
+        assert all(f"python -m mnist_exp {each}" in page for each in COMBINATIONS), "a command for each"
+        parent = records.find(client, sweep_store.parent)
+        best = max(child.metrics["best/val_accuracy"] for child in sweep_store.children)
+        assert parent.metrics["best/val_accuracy"] == best
+        assert parent.metrics["winner/seeds"] == 1
+        assert parent.tags["winner"] in COMBINATIONS
+        assert "another seed may turn the order round" in parent.tags["conclusion"]
+        assert parent.tags["conclusion"] in parent.tags["mlflow.note.content"]
+
+    def test_runs_can_be_grouped_by_configuration_in_mlflow(self, sweep_store: SweepStore) -> None:
+        assert [child.tags["group"] for child in sweep_store.children] == [
+            f"{each} data=digits" for each in COMBINATIONS
+        ]
 
     def test_the_terminal_is_quiet_but_for_us(self, sweep_store: SweepStore) -> None:
         out, err = sweep_store.outcome.out, sweep_store.outcome.err
@@ -154,3 +173,36 @@ def test_a_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
     assert (elsewhere / "mlruns" / "mlflow.db").is_file()
     assert (elsewhere / "outputs").is_dir()
     assert not (site / "mlruns").exists()
+
+
+@pytest.fixture(scope="module")
+def quick_reproduction(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, Outcome]:
+    """Two seeds and two epochs of each model, on the embedded digits."""
+    checkout = copy_project(tmp_path_factory.mktemp("reproduction") / "my project")
+    return checkout, checkout.run("reproduce", "--quick", "--data", "digits", program="mnist_exp.cli")
+
+
+class TestReproduction:
+    def test_every_claim_is_answered_and_what_it_is_not_is_said(
+        self, quick_reproduction: tuple[Checkout, Outcome]
+    ) -> None:
+        _, outcome = quick_reproduction
+        assert outcome.code == 0, outcome.err
+        for number in range(1, 7):
+            assert re.search(rf"^ *{number}\. .*open: too few seeds", outcome.out, re.MULTILINE)
+        assert "Two epochs of each model: this shows that it runs, and reproduces nothing." in outcome.out
+        assert "Trained on digits, not on the published data, which are MNIST." in outcome.out
+
+    def test_page_and_verdicts_are_kept_on_the_parent(
+        self, quick_reproduction: tuple[Checkout, Outcome], tmp_path: Path
+    ) -> None:
+        checkout, _ = quick_reproduction
+        client = store.connect(checkout.uri)
+        parent = records.latest_sweep(client)
+        assert parent is not None
+        assert len(records.children(client, parent.run_id)) == 12
+        folder = Path(client.download_artifacts(parent.run_id, "sweep", str(tmp_path)))
+        said = json.loads((folder / "verdicts.json").read_text())
+        assert len(said["claims"]) == 6
+        assert len(said["caveats"]) == 2
+        assert "held against what was published" in (folder / "reproduction.html").read_text()

@@ -14,7 +14,9 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, ViewportSize, expect, sync_playwright
 from test_reports import EVIL, compared, epochs_of, grid_of_runs
 
+from mnist_exp.reports import reproduction
 from mnist_exp.reports.sweep import SweepReport, html
+from mnist_exp.reproduction import claims
 
 pytestmark = pytest.mark.slow
 
@@ -115,6 +117,31 @@ def test_report_draws_its_charts_offline_and_without_errors(
     if _SCREENSHOTS:
         page.screenshot(path=Path(_SCREENSHOTS) / f"report_{size['width']}_{scheme}.png", full_page=True)
     assert visit.requests == [report.as_uri()]
+    assert visit.errors == []
+    context.close()
+
+
+@pytest.mark.parametrize("size", [_DESKTOP, _PHONE], ids=["desktop", "phone"])
+def test_the_reproduction_draws_every_claim_it_has_runs_for(
+    browser: Browser, tmp_path: Path, size: ViewportSize
+) -> None:
+    seeds = {str(seed): 0.9 + seed / 200 for seed in range(8)}
+    values = {"accuracy": {f"model_{number}": seeds for number in range(1, 7)}}
+    values["range_test/lowest_rate"] = {"model_3": {seed: 0.002 * (int(seed) + 1) for seed in seeds}}
+    path = tmp_path / "reproduction.html"
+    path.write_text(reproduction.html(claims.answer(values), [EVIL[0]], 48, ["mnist"]), encoding="utf-8")
+    context = browser.new_context(viewport=size, offline=True)
+    visit = Visit(context.new_page())
+    visit.page.goto(path.as_uri())
+
+    expect(visit.page.locator(".plotly-graph-div")).to_have_count(7)  # none for claim 6, and two each for 1 and 3
+    expect(visit.page.locator(".plotly-graph-div .point").first).to_be_attached(timeout=_PATIENCE_MS)
+    expect(visit.page.get_by_text("No run that this needs has finished.")).to_have_count(1)
+    expect(visit.page.get_by_role("status")).to_have_text(EVIL[0])
+    assert visit.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    if _SCREENSHOTS:
+        visit.page.screenshot(path=Path(_SCREENSHOTS) / f"reproduction_{size['width']}.png", full_page=True)
+    assert visit.requests == [path.as_uri()]
     assert visit.errors == []
     context.close()
 

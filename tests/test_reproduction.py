@@ -92,6 +92,24 @@ def test_only_seeds_that_both_models_finished_make_pairs() -> None:
     assert len(answer.values) == 5
 
 
+def test_a_claim_of_two_figures_is_as_good_as_the_worse() -> None:
+    recalls = {
+        f"test/recall_{digit}": {"model_6": dict.fromkeys(SEEDS, share)} for digit, share in ((0, 0.97), (7, 0.8))
+    }
+    assert [each.verdict for each in claims.answer(recalls)[5].answers] == [Verdict.REPRODUCED, Verdict.NOT]
+    assert claims.answer(recalls)[5].verdict == Verdict.NOT
+
+
+def test_a_claims_background_does_not_decide_it() -> None:
+    found = values(model_2=around(0.99), model_1=around(0.5))
+    assert [each.verdict for each in claims.answer(found)[0].answers] == [
+        Verdict.REPRODUCED,
+        Verdict.NOT,
+        Verdict.REPRODUCED,
+    ]
+    assert claims.answer(found)[0].verdict == Verdict.REPRODUCED
+
+
 def test_seeds_below_one_are_refused() -> None:
     from mnist_exp import cli
 

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from mnist_exp.reports import drawing
 from mnist_exp.reports.page import Page
-from mnist_exp.reproduction import claims
 from mnist_exp.reproduction.claims import Answer, ClaimAnswer
 
 if TYPE_CHECKING:
@@ -19,9 +18,7 @@ def html(answers: Sequence[ClaimAnswer], caveats: Sequence[str], runs: int, data
     """
     page = Page()
     charts = [
-        page.drawn(_strips([each for each in claim.answers if each.values]), f"claim-{number}")
-        if any(each.values for each in claim.answers)
-        else None
+        [page.drawn(_strips(some), f"claim-{number}-{place}") for place, some in enumerate(_by_scale(claim), 1)]
         for number, claim in enumerate(answers, 1)
     ]
     return page.render(
@@ -30,15 +27,21 @@ def html(answers: Sequence[ClaimAnswer], caveats: Sequence[str], runs: int, data
         caveats=caveats,
         runs=runs,
         datasets=datasets,
-        rules=(claims.__doc__ or "").partition("The rules:")[2].strip().split("\n- "),
     )
+
+
+def _by_scale(claim: ClaimAnswer) -> list[list[Answer]]:
+    """Its answers that have values: differences apart from figures, since they are of another size."""
+    answered = [each for each in claim.answers if each.values]
+    groups = [[each for each in answered if bool(each.check.than) == compares] for compares in (True, False)]
+    return [group for group in groups if group]
 
 
 def _strips(answers: Sequence[Answer]) -> "go.Figure":
     """A row for each check: our runs as dots, their mean and interval, the published figure as a diamond."""
     import plotly.graph_objects as go
 
-    names = [drawing.text(each.check.words()) for each in answers]
+    names = [drawing.text(each.check.words()).replace(", ", "<br>") for each in answers]
     figure = go.Figure()
     dots = [(name, value) for name, each in zip(names, answers, strict=True) for value in each.values]
     figure.add_scatter(

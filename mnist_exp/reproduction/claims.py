@@ -84,15 +84,18 @@ class Answer:
 
 @dataclass(frozen=True)
 class ClaimAnswer:
-    """A claim, answered: its verdict is that of its first check, which is the claim itself."""
+    """A claim, answered. Its first check, and others of that kind, are the claim itself; the rest is background."""
 
     says: str
     answers: tuple[Answer, ...]
 
     @property
     def verdict(self) -> Verdict:
-        """The claim's."""
-        return self.answers[0].verdict
+        """The claim's: the worst of the checks that it consists of."""
+        order = list(Verdict)
+        return max(
+            (each.verdict for each in self.answers if each.check.kind == self.answers[0].check.kind), key=order.index
+        )
 
 
 def published() -> list[tuple[str, list[Check]]]:
