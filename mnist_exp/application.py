@@ -196,10 +196,13 @@ def _finish_sweep(code: int, after_sweep: "Callable[[Sweep], None] | None") -> i
     try:
         if after_sweep is not None:
             after_sweep(sweep)
+    except Exception as error:  # noqa: BLE001  whatever it is, the parent run is still to be closed
+        code = code or _tell(error)
+    try:
         ending = finish(sweep, interrupted=code == _INTERRUPTED)
-    except MnistExpError as error:
-        terminal.error(str(error))
-        return 1
+    except Exception as error:  # noqa: BLE001  it is told as any other
+        _tell(error)
+        return code or 1
     if ending.comparison is not None and ending.comparison.has_seeds:
         terminal.comparison(ending.comparison)
     else:

@@ -43,21 +43,22 @@ def _parser() -> argparse.ArgumentParser:
     ui.add_argument("--no-browser", action="store_true", help="print the link only")
     ui.set_defaults(command=_ui)
 
-    compare = commands.add_parser(
-        "compare", help="rank configurations over their seeds", formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    compare = commands.add_parser("compare", help="rank configurations over their seeds")
     compare.add_argument(
         "which",
         nargs="*",
         metavar="SWEEP|RUN",
-        default=[],
-        help="ids or their first letters, names, or an MLflow filter such as \"params.model = 'cnn'\"; the last sweep",
+        help="ids or their first letters, names, a filter such as \"params.model = 'cnn'\" (default: the last sweep)",
     )
-    compare.add_argument("--metric", default="val_accuracy", help="what to rank by")
-    compare.add_argument("--by", choices=("best", "last"), default="best", help="each run's best epoch, or its last")
-    compare.add_argument("--direction", choices=("max", "min"), help="which way is better; known for the usual metrics")
-    compare.add_argument("--format", choices=("table", "csv", "json", "html"), default="table")
-    compare.add_argument("--output", metavar="FILE", help="where csv, json and html go")
+    compare.add_argument("--metric", default="val_accuracy", help="what to rank by (default: val_accuracy)")
+    compare.add_argument(
+        "--by", choices=("best", "last"), default="best", help="each run's best epoch (the default), or its last"
+    )
+    compare.add_argument("--direction", choices=("max", "min"), help="which way is better, for metrics of your own")
+    compare.add_argument(
+        "--format", choices=("table", "csv", "json", "html"), default="table", help="html is the report of a sweep"
+    )
+    compare.add_argument("--output", metavar="FILE", help="where csv and json go (default: the screen), and html")
     compare.add_argument("--across-datasets", action="store_true", help="rank runs on different data all the same")
     compare.add_argument("--allow-test", action="store_true", help="rank by a test score all the same")
     compare.add_argument("--uri", help=_OTHER_STORE)
@@ -69,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     reproduce.add_argument(
         "--quick", action="store_true", help="two seeds, two epochs: to see it work, no reproduction"
     )
-    reproduce.add_argument("overrides", nargs="*", metavar="key=value", help="as for python -m mnist_exp")
+    reproduce.add_argument("overrides", nargs="*", metavar="key=value", help="more overrides for every run")
     reproduce.set_defaults(command=_reproduce)
 
     completion = commands.add_parser("completion", help="print the shell code that completes both commands")

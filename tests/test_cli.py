@@ -1,5 +1,6 @@
 """mnist-exp and shell completion."""
 
+import re
 import shutil
 import socket
 import subprocess
@@ -43,8 +44,9 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert left.value.code == 0
     said = capsys.readouterr().out
     assert "python -m mnist_exp" in said
-    assert "ui" in said
-    assert "completion" in said
+    assert all(
+        re.search(rf"^ +{command}\b", said, re.MULTILINE) for command in ("ui", "compare", "reproduce", "completion")
+    )
 
 
 def test_a_command_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,10 +90,12 @@ def finish(sweep: Sweep, *, interrupted: bool = False) -> Ending:
     failed = max(sweep.total, len(found)) - len(board.ranked)
     parent.log_metrics(Measurement({"jobs/finished": len(board.ranked), "jobs/failed": failed}))
     parent.log_artifact("sweep/leaderboard.csv", board.csv().encode())
-    result = _compare(client, sweep, found, parent) if found else None
-    parent.set_tags({"mlflow.note.content": _note(board, result)})
     ended = Status.FAILED if failed else Status.FINISHED
-    parent.close(Status.KILLED if interrupted else ended)
+    try:
+        result = _compare(client, sweep, found, parent) if found else None
+        parent.set_tags({"mlflow.note.content": _note(board, result)})
+    finally:  # a report that cannot be made changes nothing about how the runs ended
+        parent.close(Status.KILLED if interrupted else ended)
     return Ending(board, result)
 
 
