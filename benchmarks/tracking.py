@@ -41,7 +41,7 @@ def main() -> None:
             began = time.perf_counter()
             tracker = BackgroundTracker(MlflowTracker.open(client, uri, experiment, "model_5"))
             with tempfile.TemporaryDirectory() as output:
-                job = Job("model_5", ("experiment=model_5",), Path(output))
+                job = Job("model_5", "model_5", ("experiment=model_5",), Path(output))
                 tracked.append(run(config, job, dataset, tracker, lambda _: None).seconds)
             return [time.perf_counter() - began]
 

@@ -166,18 +166,25 @@ def _job() -> "Job":
     overrides = tuple(own.overrides.task)
     sweep = Sweep.current()
     if sweep is None:
-        return Job(" ".join(overrides) or "default", overrides, Path(own.runtime.output_dir))
+        return Job(" ".join(overrides) or "default", _group(overrides, ()), overrides, Path(own.runtime.output_dir))
     varied = [override for override in overrides if override.partition("=")[0] in sweep.keys]
     name = " ".join(varied or overrides) or "default"
     if own.runtime.choices.get("experiment") is not None:
         overrides = (*overrides, "hydra.mode=RUN")  # an experiment may itself be a sweep; this is one run of it
     return Job(
         name=name,
+        group=_group(own.overrides.task, varied),
         overrides=overrides,
         output=Path(own.runtime.output_dir),
         number=own.job.num + 1,
         total=sweep.total,
     )
+
+
+def _group(overrides: Sequence[str], varied: Sequence[str]) -> str:
+    """The overrides that runs with other seeds share, those that vary in the sweep first."""
+    shared = [each for each in [*varied, *overrides] if not each.startswith(("seed=", "hydra", "data.path="))]
+    return " ".join(dict.fromkeys(shared)) or "default"
 
 
 def _system_metrics(config: RunConfig) -> bool:
@@ -196,13 +203,18 @@ def _finish_sweep(code: int, after_sweep: "Callable[[Sweep], None] | None") -> i
     try:
         if after_sweep is not None:
             after_sweep(sweep)
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
     except Exception as error:  # noqa: BLE001  whatever it is, the parent run is still to be closed
         code = code or _tell(error)
     try:
         ending = finish(sweep, interrupted=code == _INTERRUPTED)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     except Exception as error:  # noqa: BLE001  it is told as any other
-        _tell(error)
-        return code or 1
+        return code or _tell(error)
+    if ending.problem is not None:
+        code = code or _tell(ending.problem)
     if ending.comparison is not None and ending.comparison.has_seeds:
         terminal.comparison(ending.comparison)
     else:

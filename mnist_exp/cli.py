@@ -87,7 +87,7 @@ def _ui(arguments: argparse.Namespace) -> int:
     from mnist_exp.analysis import records
     from mnist_exp.tracking import store, ui
 
-    uri = store.resolve(arguments.uri)
+    uri = store.named(arguments.uri)
     client = store.connect(uri)
     sweep = records.latest_sweep(client)
     jobs = records.children(client, sweep.run_id) if sweep else []

@@ -85,6 +85,14 @@ def expand(config: DictConfig) -> tuple[list[str], list[list[str]], list[DictCon
     return keys, jobs, [loader.load_sweep_config(config, job) for job in jobs]
 
 
+def is_sweep(override: str) -> bool:
+    """Whether an override holds several values. One that cannot be parsed does not: Hydra will say what is wrong."""
+    try:
+        return bool(OverridesParser.create().parse_override(override).is_sweep_override())
+    except HydraException:
+        return False
+
+
 def explain(error: Exception) -> MnistExpError | None:
     """An error that a user can mend as our one line; None for a mistake of the program's."""
     if isinstance(error, MnistExpError):

@@ -44,12 +44,14 @@ class Job:
 
     Attributes:
         name: what the run is called.
+        group: what its configuration is called, which runs with other seeds share: MLflow's UI groups by it.
         overrides: the command line's overrides that make this run.
         output: Hydra's folder of the job, with ``.hydra/`` and the log in it.
         number, total: the how-manieth of how many runs, from 1.
     """
 
     name: str
+    group: str
     overrides: tuple[str, ...]
     output: Path
     number: int = 1
@@ -85,12 +87,12 @@ def run(config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker, on_epoc
         _log_files(job, tracker)
         tracker.close(Status.FINISHED)
     except KeyboardInterrupt:
-        tracker.set_tags({"failure": "interrupted"})
-        tracker.close(Status.KILLED)
+        _close(job, tracker, Status.KILLED, {"failure": "interrupted"})
         raise
     except Exception as error:
         log.exception("run %s failed", tracker.run_id)
-        _close_failed(job, tracker, error)
+        reason = getattr(error, "reason", type(error).__name__)
+        _close(job, tracker, Status.FAILED, {"failure": reason, "failure.message": _one_line(error)}, error)
         if isinstance(error, RunFailed):
             raise
         raise RunFailed(_one_line(error)) from error
@@ -126,7 +128,7 @@ def _log_inputs(config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker)
     tracker.set_tags(
         {
             "kind": "run",
-            "group": _configuration(job),
+            "group": job.group,
             "rerun": _command(config, job),
             "dataset": dataset.name,
             "dataset.digest": dataset.digest,
@@ -145,12 +147,6 @@ def _log_inputs(config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker)
     tracker.log_artifact("provenance/environment.txt", lambda: provenance.environment().encode())
     tracker.log_artifact("provenance/rerun.sh", provenance.rerun_script(code, _command(config, job)).encode())
     tracker.log_artifact("provenance/git.diff", (code.diff if config.tracking.git_diff else "").encode())
-
-
-def _configuration(job: Job) -> str:
-    """What the runs of one configuration have in common, whatever their seed: MLflow's UI groups by it."""
-    own = [each for each in job.overrides if not each.startswith(("seed=", "hydra", "data.path="))]
-    return " ".join(own) or "default"
 
 
 def _command(config: RunConfig, job: Job) -> str:
@@ -258,17 +254,21 @@ def _log_files(job: Job, tracker: Tracker) -> None:
         tracker.log_artifact(f"log/{file.name}", file.read_bytes())
 
 
-def _close_failed(job: Job, tracker: Tracker, error: Exception) -> None:
-    """Record the reason, then close; where even that fails, what made the run fail matters more."""
-    try:
-        tracker.set_tags(
-            {"failure": getattr(error, "reason", type(error).__name__), "failure.message": _one_line(error)}
-        )
-        tracker.log_artifact("log/traceback.txt", "".join(traceback.format_exception(error)).encode())
-        _log_files(job, tracker)
-        tracker.close(Status.FAILED)
-    except MnistExpError:
-        log.exception("run %s could not be closed", tracker.run_id)
+def _close(job: Job, tracker: Tracker, status: Status, reason: dict[str, str], error: Exception | None = None) -> None:
+    """Record why a run did not finish, then close it; each step whatever became of the one before it."""
+    steps: list[Callable[[], None]] = [
+        lambda: tracker.set_tags(reason),
+        lambda: _log_files(job, tracker),
+        lambda: tracker.close(status),
+    ]
+    if error is not None:
+        told = "".join(traceback.format_exception(error)).encode()
+        steps.insert(1, lambda: tracker.log_artifact("log/traceback.txt", told))
+    for step in steps:
+        try:
+            step()
+        except Exception:
+            log.exception("run %s could not be closed in full", tracker.run_id)
 
 
 def _one_line(error: Exception) -> str:

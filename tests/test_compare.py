@@ -119,7 +119,14 @@ class TestSelection:
         by_id, by_name = (records.select(client, [name]) for name in (run.tags["sweep"], "first"))
         assert [each.run_id for each in by_id] == [each.run_id for each in by_name]
 
-    @pytest.mark.parametrize("name", ["nothing", "abcdef", "it's", "model.units=4"])
+    def test_a_name_may_hold_quotes(self, uri: str) -> None:
+        client = store.connect(uri)
+        for name in ("it's", 'say "so"', """it's "so\""""):
+            run = MlflowTracker.open(client, uri, "0", name)
+            run.close(Status.FINISHED)
+            assert [each.run_id for each in records.select(client, [name])] == [run.run_id]
+
+    @pytest.mark.parametrize("name", ["nothing", "abcdef", "nobody's", "model.units=4", "' OR 1=1 --"])
     def test_what_is_not_there_is_said_so(self, uri: str, name: str) -> None:
         with pytest.raises(StoreError, match="there is no sweep or run called"):
             records.select(store.connect(uri), [name])
@@ -177,6 +184,12 @@ class TestCommand:
         assert (code, out) == (2, "")
         assert message in " ".join(err.split())
         assert "Traceback" not in err
+
+    def test_a_store_that_is_named_wins_over_the_environments(
+        self, compare: Callable[..., tuple[int, str, str]], tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        other = f"sqlite:///{tmp_path_factory.mktemp('other') / 'mlflow.db'}"
+        assert compare("first", "--uri", other)[0] == 2
 
     def test_a_store_without_sweeps(
         self, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]

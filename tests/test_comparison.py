@@ -1,5 +1,7 @@
 """Configurations over their seeds: grouped, ranked, tested, and refused where a ranking would mislead."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -127,6 +129,21 @@ def test_runs_that_failed_count_and_are_named() -> None:
 
 def test_one_seed_has_no_test() -> None:
     assert "from one seed: another seed may turn the order round" in compared(FOUR[0], TEN[0]).conclusion()
+
+
+def test_the_order_of_params_makes_no_other_configuration() -> None:
+    turned = replace(FOUR[1], params=dict(reversed(FOUR[1].params.items())))
+    assert len(compared(FOUR[0], turned).rows) == 1
+
+
+def test_infinite_values_are_no_figures() -> None:
+    (row,) = compare([run(4, 0, float("inf"))], epochs(), measure("val_accuracy", "last")).rows
+    assert row.spread is None
+
+
+def test_a_winner_with_seeds_is_not_said_to_have_one() -> None:
+    said = compared(*TEN, FOUR[0]).conclusion()
+    assert "against others with one seed" in said
 
 
 def test_losses_are_ranked_upwards() -> None:

@@ -66,6 +66,21 @@ def test_a_beats_b_by_the_paired_test(better: list[float], expected: Verdict) ->
 
 
 @pytest.mark.parametrize(
+    ("normalised", "expected"),
+    [(around(0.86), Verdict.REPRODUCED), (around(0.70), Verdict.NOT), ([0.86, *around(0.70)[1:]], Verdict.LUCKY)],
+    ids=["by 20 points", "by 4 points, each of them", "by 20 points once"],
+)
+def test_where_the_size_is_part_of_the_claim_it_counts(normalised: list[float], expected: Verdict) -> None:
+    assert verdict(1, values(model_2=normalised, model_1=around(0.66))) == expected
+
+
+def test_runs_that_suggest_no_rate_lie_outside_of_the_range() -> None:
+    found = {"range_test/lowest_rate": {"model_3": dict.fromkeys(SEEDS[:4], 0.004)}}
+    assert claims.answer(found, {"model_3": 8})[1].verdict == Verdict.REPRODUCED
+    assert claims.answer(found, {"model_3": 16})[1].verdict == Verdict.LUCKY
+
+
+@pytest.mark.parametrize(
     ("longer", "expected"),
     [
         (around(0.88, 0.021), Verdict.REPRODUCED),
@@ -110,7 +125,19 @@ def test_a_claims_background_does_not_decide_it() -> None:
     assert claims.answer(found)[0].verdict == Verdict.REPRODUCED
 
 
-def test_seeds_below_one_are_refused() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", "0"], "--seeds must be at least 1. Received: 0"),
+        (["optimizer.lr=0.1,0.01"], "reproduce runs each model once per seed"),
+        (["seed=range(3)"], "reproduce runs each model once per seed"),
+        (["experiment=model_2"], "Received: experiment=model_2"),
+    ],
+)
+def test_what_makes_no_reproduction_is_refused(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     from mnist_exp import cli
 
-    assert cli.main(["reproduce", "--seeds", "0"]) == ConfigError.exit_code
+    assert cli.main(["reproduce", *arguments]) == ConfigError.exit_code
+    assert message in " ".join(capsys.readouterr().err.split())

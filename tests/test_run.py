@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import shlex
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from mnist_exp import evaluation, models
 from mnist_exp.config import RunConfig
 from mnist_exp.data import datasets
 from mnist_exp.data.files import Arrays
-from mnist_exp.errors import RunFailed
+from mnist_exp.errors import RunFailed, StoreError
 from mnist_exp.run import Job, run
-from mnist_exp.tracking.tracker import MemoryTracker, Status
+from mnist_exp.tracking.background import BackgroundTracker
+from mnist_exp.tracking.tracker import Content, MemoryTracker, Status
 from mnist_exp.training.epochs import Epoch
 
 Composed = Callable[..., RunConfig]
@@ -36,7 +38,7 @@ def job(tmp_path: Path) -> Job:
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra" / "config.yaml").write_text("seed: 17\n")
     (tmp_path / "mnist_exp.log").write_text("a line\n")
-    return Job("a run", ("model.units=6", "optimizer.lr=0.01"), tmp_path)
+    return Job("a run", "a configuration", ("model.units=6", "optimizer.lr=0.01"), tmp_path)
 
 
 def finished(config: RunConfig, job: Job) -> MemoryTracker:
@@ -178,6 +180,40 @@ def test_a_mistake_of_ours_ends_failed_too(
     with caplog.at_level(logging.CRITICAL), pytest.raises(RunFailed, match="^RuntimeError: a mistake$"):
         run(composed(), job, datasets.load(composed().data), tracker, lambda _: None)
     assert (tracker.status, tracker.tags["failure"]) == (Status.FAILED, "RuntimeError")
+
+
+class Broken(MemoryTracker):
+    """A store that takes no files."""
+
+    def log_artifact(self, path: str, content: Content) -> None:  # noqa: ARG002
+        raise StoreError("disk full")
+
+
+def test_a_store_that_takes_no_files_leaves_no_run_open(
+    composed: Composed, job: Job, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = composed("training.epochs=1", "data.limit=100")
+    for tracker in (broken := Broken(), BackgroundTracker(broken_too := Broken())):
+        with caplog.at_level(logging.CRITICAL), pytest.raises(RunFailed, match="disk full"):
+            run(config, job, datasets.load(config.data), tracker, lambda _: None)
+    for each in (broken, broken_too):
+        assert (each.status, each.tags["failure"]) == (Status.FAILED, "StoreError")
+
+
+def test_ctrl_c_is_no_failure_of_the_store_even_when_there_is_one(
+    composed: Composed, job: Job, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = Broken()
+    tracker = BackgroundTracker(broken)
+
+    def interrupt(_: Epoch) -> None:
+        tracker._messages.put(settled := threading.Event())
+        settled.wait()  # the error of the first file is known by now
+        raise KeyboardInterrupt
+
+    with caplog.at_level(logging.CRITICAL), pytest.raises(KeyboardInterrupt):
+        run(composed("data.limit=100"), job, datasets.load(composed().data), tracker, interrupt)
+    assert (broken.status, broken.tags["failure"]) == (Status.KILLED, "interrupted")
 
 
 def test_ctrl_c_ends_a_run_as_killed(composed: Composed, job: Job) -> None:

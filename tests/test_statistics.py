@@ -56,7 +56,7 @@ def test_unpaired_is_welchs_test() -> None:
 def test_one_seed_gives_no_test_and_no_spread_gives_a_plain_answer(compare: object) -> None:
     assert callable(compare)
     assert math.isnan(compare([0.9], [0.8]).p)
-    assert compare([0.9], [0.8]).words() == "one seed only: no test"
+    assert compare([0.9], [0.8]).words() == "one seed only, so no test"
     assert compare([0.9, 0.9], [0.9, 0.9]).p == 1
     assert compare([0.9, 0.9], [0.8, 0.8]).p == 0
     assert compare([0.1 + 0.2, 0.3], [0.3, 0.1 + 0.2]).p == 1, "what differs by rounding alone does not differ"

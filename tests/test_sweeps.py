@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from mnist_exp.errors import StoreError
 from mnist_exp.reports import sweep as report
 from mnist_exp.sweeps import sweep
 from mnist_exp.sweeps.sweep import Sweep
 from mnist_exp.tracking import store
 from mnist_exp.tracking.mlflow import MlflowTracker
-from mnist_exp.tracking.tracker import Measurement, Status
+from mnist_exp.tracking.tracker import Content, Measurement, Status
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +28,11 @@ def begun(uri: str, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     return begun
 
 
-def ran(begun: Sweep, units: int, status: Status, accuracy: float) -> None:
+def ran(begun: Sweep, units: int, status: Status, accuracy: float, seed: int = 17) -> None:
     """A job of the sweep that ended."""
     client = store.connect(begun.uri)
     run = MlflowTracker.open(client, begun.uri, begun.experiment_id, f"model.units={units}", parent=begun.run_id)
-    run.log_params({"model.units": units, "seed": 17})
+    run.log_params({"model.units": units, "seed": seed})
     run.set_tags({"dataset": "mnist", "dataset.digest": "d"})
     run.log_metrics(Measurement({"val_accuracy": accuracy}, 1), Measurement({"best/val_accuracy": accuracy}))
     run.close(status)
@@ -80,6 +81,51 @@ def test_a_sweep_of_which_no_job_began_is_closed_too(begun: Sweep) -> None:
     assert store.connect(begun.uri).get_run(begun.run_id).info.status == "KILLED"
 
 
+@pytest.mark.parametrize("failing", ["sweep/leaderboard.csv", "sweep/report.html"])
+def test_files_that_cannot_be_kept_leave_no_parent_open(
+    begun: Sweep, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    keep = MlflowTracker.log_artifact
+
+    def log_artifact(self: MlflowTracker, path: str, content: Content) -> None:
+        if path == failing:
+            raise StoreError("disk full")
+        keep(self, path, content)
+
+    ran(begun, 4, Status.FINISHED, 0.8)
+    ran(begun, 10, Status.FINISHED, 0.9)
+    monkeypatch.setattr(MlflowTracker, "log_artifact", log_artifact)
+    try:
+        problem: Exception | None = sweep.finish(begun).problem
+    except StoreError as error:
+        problem = error
+    assert str(problem) == "disk full"
+    assert store.connect(begun.uri).get_run(begun.run_id).info.status == "FINISHED"
+
+
+def test_a_sweep_that_cannot_begin_leaves_no_parent_open(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise StoreError("disk full")
+
+    monkeypatch.setattr(MlflowTracker, "log_artifact", full)
+    with pytest.raises(StoreError, match="disk full"):
+        sweep.begin(uri, "mnist", ["never.began"], [])
+    client = store.connect(uri)
+    (parent,) = client.search_runs(["1"], "attributes.run_name = 'never.began'")
+    assert parent.info.status == "FAILED"
+
+
+def test_what_has_no_result_is_named_in_the_note_of_a_sweep_over_seeds(begun: Sweep) -> None:
+    ran(begun, 4, Status.FINISHED, 0.8, seed=1)
+    ran(begun, 4, Status.FINISHED, 0.82, seed=2)
+    ran(begun, 10, Status.KILLED, 0.9)
+    sweep.finish(begun)
+    note = store.connect(begun.uri).get_run(begun.run_id).data.tags["mlflow.note.content"]
+    head, *rows = [line for line in note.splitlines() if line.startswith("|") and "---" not in line]
+    assert all(row.count("|") == head.count("|") for row in rows)
+    assert rows[1] == "| - | 10 | 0 |  |  |  | 1 KILLED |"
+
+
 def test_a_report_that_cannot_be_made_changes_nothing_about_how_it_ended(
     begun: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,8 +135,9 @@ def test_a_report_that_cannot_be_made_changes_nothing_about_how_it_ended(
     monkeypatch.setattr(report, "html", broken)
     ran(begun, 4, Status.FINISHED, 0.8)
     ran(begun, 10, Status.FINISHED, 0.9)
-    with pytest.raises(RuntimeError, match="a mistake of ours"):
-        sweep.finish(begun)
+    ending = sweep.finish(begun)
+    assert str(ending.problem) == "a mistake of ours"
+    assert len(ending.board.ranked) == 2
     client = store.connect(begun.uri)
     assert client.get_run(begun.run_id).info.status == "FINISHED"
     assert "sweep/leaderboard.csv" in {file.path for file in client.list_artifacts(begun.run_id, "sweep")}

@@ -1,6 +1,7 @@
 """What every tracker promises, held against each of them; and what MLflow's adds."""
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -128,9 +129,14 @@ class Slow(MemoryTracker):
 class Away(MemoryTracker):
     """A store that cannot be reached until it is back."""
 
-    back = False
+    def __init__(self) -> None:
+        super().__init__()
+        self.back = False
+        self.go_on = threading.Event()
+        self.go_on.set()
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
+        self.go_on.wait()
         if not self.back:
             raise StoreError("no server answers there")
         super().set_tags(tags)
@@ -171,14 +177,52 @@ class TestBackground:
 
     def test_an_error_is_raised_by_the_next_call_and_what_waited_is_dropped(self) -> None:
         away = Away()
+        away.go_on.clear()
         tracker = BackgroundTracker(away)
         tracker.set_tags({"one": "1"})
+        tracker.log_params({"waited": "behind it"})
+        away.go_on.set()
         with pytest.raises(StoreError, match="no server"):
             tracker.flush()
         away.back = True
         tracker.set_tags({"failure": "StoreError"})
         tracker.close(Status.FAILED)
-        assert (away.tags, away.status) == ({"failure": "StoreError"}, Status.FAILED)
+        assert (away.tags, away.params, away.status) == ({"failure": "StoreError"}, {}, Status.FAILED)
+
+    def test_the_call_that_raises_an_earlier_error_is_passed_on_itself(self) -> None:
+        away = Away()
+        tracker = BackgroundTracker(away)
+        tracker.set_tags({"one": "1"})
+        tracker._messages.put(settled := threading.Event())
+        settled.wait()
+        with pytest.raises(StoreError, match="no server"):
+            tracker.log_params({"seed": 1})
+        tracker.close(Status.FAILED)
+        assert away.params == {"seed": 1}
+
+    def test_a_run_of_which_something_is_missing_cannot_be_closed_as_finished(self) -> None:
+        away = Away()
+        tracker = BackgroundTracker(away)
+        tracker.set_tags({"one": "1"})
+        with pytest.raises(StoreError, match="no server"):
+            tracker.close(Status.FINISHED)
+        assert away.status is None
+
+    @pytest.mark.parametrize("status", [Status.FAILED, Status.KILLED])
+    def test_but_it_can_be_closed_as_what_it_was(self, status: Status, caplog: pytest.LogCaptureFixture) -> None:
+        away = Away()
+        tracker = BackgroundTracker(away)
+        tracker.set_tags({"one": "1"})
+        with caplog.at_level(logging.CRITICAL):
+            tracker.close(status)
+        assert away.status == status
+
+    def test_it_is_closed_once(self) -> None:
+        tracker = BackgroundTracker(memory := MemoryTracker())
+        tracker.close(Status.FINISHED)
+        with pytest.raises(StoreError, match="is closed"):
+            tracker.close(Status.KILLED)
+        assert memory.status == Status.FINISHED
 
     def test_what_is_still_to_be_drawn_is_drawn_in_the_other_thread(self) -> None:
         memory = MemoryTracker()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from mnist_exp.analysis import statistics
+from mnist_exp.analysis.frames import EPOCH_METRICS
 from mnist_exp.analysis.leaderboard import differing_keys
 from mnist_exp.analysis.records import Record
 from mnist_exp.analysis.statistics import Difference, Spread
@@ -115,7 +116,8 @@ class Comparison:
         if not differences:
             return f"{name}: the only configuration with results."
         if all(math.isnan(each.p) for _, each in differences):
-            return f"{name} has the best figure, from one seed: another seed may turn the order round."
+            whose = "" if self.winner.spread and self.winner.spread.n == 1 else " against others with one seed"
+            return f"{name} has the best figure{whose or ', from one seed'}: another seed may turn the order round."
         level = [row.label(self.keys) for row, each in differences if not each.shown]
         if not level:
             others = f"each of the other {len(differences)}" if len(differences) > 1 else "the other"
@@ -131,7 +133,7 @@ def measure(metric: str, by: str = "best", *, direction: str | None = None, allo
     Raises:
         ConfigError: it is a test score, or nobody knows which way it is better.
     """
-    metric = metric.removeprefix("best/")
+    metric = metric.removeprefix("best/") if metric.removeprefix("best/") in EPOCH_METRICS else metric
     if metric.startswith("test/") and not allow_test:
         raise ConfigError(
             f"--metric {metric} would choose by test scores, and leave no test of the choice. Rank by val_accuracy or "
@@ -160,12 +162,14 @@ def compare(
             "different data do not compare: choose runs of one, or add --across-datasets"
         )
     best, last = _values(records, epochs, by)
-    if not best and any(record.status == "FINISHED" for record in records):
+    if not any(by.metric in record.metrics for record in records) and any(
+        record.status == "FINISHED" for record in records
+    ):
         known = sorted({name for record in records for name in record.metrics if not name.startswith("system/")})
         raise ConfigError(f"no run has a metric {by.metric!r}. There are: {', '.join(known)}")
     grouped: dict[tuple[tuple[str, str], ...], list[Record]] = {}
     for record in records:
-        config = tuple((key, value) for key, value in record.params.items() if key != SEED)
+        config = tuple(sorted((key, value) for key, value in record.params.items() if key != SEED))
         grouped.setdefault(config, []).append(record)
     rows = [_row(dict(config), members, best, last, by) for config, members in grouped.items()]
     rows.sort(key=lambda row: (row.spread is None, _cost(row.spread, by)))
@@ -175,16 +179,16 @@ def compare(
 
 
 def _values(records: Sequence[Record], epochs: pd.DataFrame, by: Measure) -> tuple[dict[str, float], dict[str, float]]:
-    """The metric of each finished run, by run id, in its best and its last epoch; NaN counts as no value."""
+    """The metric of each finished run, by run id, in its best and its last epoch; only finite ones count."""
     done = [record for record in records if record.status == "FINISHED"]
     last = {record.run_id: record.metrics[by.metric] for record in done if by.metric in record.metrics}
     if by.metric not in epochs.columns:
-        found = {run_id: value for run_id, value in last.items() if not pd.isna(value)}
+        found = {run_id: value for run_id, value in last.items() if math.isfinite(value)}
         return found, found
     per_run = epochs.groupby("run_id")[by.metric]
     extremes = (per_run.max() if by.higher else per_run.min()).dropna().to_dict()
-    best = {run_id: float(extremes[run_id]) for run_id in last if run_id in extremes}
-    return best, {run_id: value for run_id, value in last.items() if run_id in best and not pd.isna(value)}
+    best = {run_id: float(extremes[run_id]) for run_id in last if math.isfinite(extremes.get(run_id, math.nan))}
+    return best, {run_id: value for run_id, value in last.items() if run_id in best and math.isfinite(value)}
 
 
 def _row(

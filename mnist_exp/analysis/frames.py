@@ -47,7 +47,7 @@ def load_runs(*which: str, uri: str | None = None) -> Runs:
     Raises:
         StoreError: the store cannot be opened, or has nothing of that name.
     """
-    where = store.resolve(uri)
+    where = store.named(uri)
     client = store.connect(where)
     with store.storing(where):
         found = records.select(client, which) if which else records.everything(client)
@@ -92,7 +92,8 @@ def _from_sqlite(database: Path, run_ids: Sequence[str]) -> pd.DataFrame:
                 WHERE step > 0 AND key IN ({keys}) AND run_uuid IN (SELECT value FROM json_each(?))
                 GROUP BY run_uuid, step ORDER BY run_uuid, step"""
     with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
-        return pd.read_sql_query(query, connection, params=(json.dumps(list(run_ids)),))
+        rows = connection.execute(query, (json.dumps(list(run_ids)),)).fetchall()
+    return pd.DataFrame(rows, columns=["run_id", "epoch", *EPOCH_METRICS])
 
 
 def _through_client(client: "MlflowClient", run_ids: Sequence[str]) -> pd.DataFrame:
@@ -105,7 +106,7 @@ def _through_client(client: "MlflowClient", run_ids: Sequence[str]) -> pd.DataFr
         rows = [row for rows in pool.map(history, asked) for row in rows]
     long = pd.DataFrame(rows, columns=["run_id", "epoch", "metric", "value"])
     wide = long.pivot_table(index=["run_id", "epoch"], columns="metric", values="value", aggfunc="last", dropna=False)
-    return wide.reindex(columns=list(EPOCH_METRICS)).dropna(how="all").reset_index().rename_axis(columns=None)
+    return wide.reindex(columns=list(EPOCH_METRICS)).reset_index().rename_axis(columns=None)
 
 
 def typed(text: str) -> object:

@@ -1,6 +1,8 @@
 """Runs as they stand in the store."""
 
+import math
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -72,9 +74,12 @@ def latest_run(client: "MlflowClient") -> Record | None:
 def _named(client: "MlflowClient", name: str) -> list[Record]:
     if re.search(r"[=<>]| I?LIKE ", name, re.IGNORECASE) and (found := _filtered(client, name)) is not None:
         return found
-    quoted = name.replace("'", "\\'")
-    matches = _search(client, f"attributes.run_id LIKE '{quoted}%'") if re.fullmatch("[0-9a-f]{4,32}", name) else []
-    matches = matches or _search(client, f"attributes.run_name = '{quoted}'")
+    matches = _search(client, f"attributes.run_id LIKE '{name}%'") if re.fullmatch("[0-9a-f]{4,32}", name) else []
+    if not matches:
+        # MLflow's filters know no escapes: a name with a quote in it goes between quotes of the other kind.
+        quote = '"' if "'" in name else "'"
+        wanted = f"attributes.run_name = {quote}{name}{quote}" if quote not in name else ""
+        matches = [match for match in _search(client, wanted) if match.name == name]
     if not matches:
         raise StoreError(
             f"there is no sweep or run called {name!r}: give an id, the first letters of one, a name as in the "
@@ -114,6 +119,11 @@ def _search(client: "MlflowClient", condition: str, newest: int | None = None) -
             return found
 
 
+def _as_logged(value: float) -> float:
+    """Infinity where MLflow kept the largest number that fits for it."""
+    return math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value
+
+
 def _record(run: "Run") -> Record:
     return Record(
         run_id=run.info.run_id,
@@ -121,6 +131,6 @@ def _record(run: "Run") -> Record:
         name=run.info.run_name,
         status=run.info.status,
         params=dict(run.data.params),
-        metrics=dict(run.data.metrics),
+        metrics={name: _as_logged(value) for name, value in run.data.metrics.items()},
         tags=dict(run.data.tags),
     )

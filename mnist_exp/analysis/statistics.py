@@ -73,7 +73,7 @@ class Difference:
     def words(self) -> str:
         """The verdict on it."""
         if math.isnan(self.p):
-            return "one seed only: no test"
+            return "one seed only, so no test"
         return f"differs (p {_p(self.corrected)})" if self.shown else f"no difference shown (p {_p(self.corrected)})"
 
 

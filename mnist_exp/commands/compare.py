@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
     by = comparison.measure(
         arguments.metric, arguments.by, direction=arguments.direction, allow_test=arguments.allow_test
     )
-    uri = store.resolve(arguments.uri)
+    uri = store.named(arguments.uri)
     client = store.connect(uri)
     with store.storing(uri):
         sweep = None if arguments.which else records.latest_sweep(client)
@@ -27,7 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
             raise StoreError("there is no sweep yet: run python -m mnist_exp -m model.units=4,10, or name runs")
         found = records.children(client, sweep.run_id) if sweep else records.select(client, arguments.which)
         if not found:
-            raise ConfigError(f"the sweep {sweep.name!r} has no runs (yet)" if sweep else "no run fits that filter")
+            what = f"the sweep {sweep.name!r} has" if sweep else f"{' '.join(arguments.which)!r} stands for"
+            raise ConfigError(f"{what} no runs (yet): there is nothing to compare")
         epochs = frames.epochs_frame(client, uri, [record.run_id for record in found])
     result = comparison.compare(found, epochs, by, across_datasets=arguments.across_datasets)
     if any(record.status == "RUNNING" for record in [*found, *([sweep] if sweep else [])]):

@@ -3,12 +3,14 @@
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from mnist_exp import terminal
 from mnist_exp.analysis import records
 from mnist_exp.analysis.records import Record
+from mnist_exp.compose import is_sweep
 from mnist_exp.errors import ConfigError
 from mnist_exp.reproduction import claims
 from mnist_exp.reproduction.claims import ClaimAnswer
@@ -30,11 +32,20 @@ def run(arguments: argparse.Namespace) -> int:
     seeds = min(arguments.seeds, _QUICK_SEEDS) if arguments.quick else arguments.seeds
     if seeds < 1:
         raise ConfigError.rule("--seeds", "must be at least 1", seeds)
+    given = list(arguments.overrides)
+    fixed = ("seed", "experiment", "data", "hydra.mode")
+    if wrong := [each for each in given if each.lstrip("+~").partition("=")[0] in fixed or is_sweep(each)]:
+        raise ConfigError(
+            f"reproduce runs each model once per seed: {', '.join(fixed)} and several values of a key cannot be given. "
+            f"Received: {' '.join(wrong)}"
+        )
     overrides = [f"data={arguments.data}", f"experiment={_MODELS}", f"seed=range({seeds})"]
     if arguments.quick:
         overrides += _QUICK
     caveats = ["Two epochs of each model: this shows that it runs, and reproduces nothing."] if arguments.quick else []
-    sys.argv = ["mnist_exp", "-m", *overrides, *arguments.overrides]
+    if changed := [each for each in given if not each.startswith(("tracking.", "data.path=", "hydra."))]:
+        caveats.append(f"Not the published models: {' '.join(changed)} was changed for all of them.")
+    sys.argv = ["mnist_exp", "-m", *overrides, *given]
     return application.main(after_sweep=lambda sweep: _judge(sweep, caveats))
 
 
@@ -46,7 +57,8 @@ def _judge(sweep: Sweep, caveats: Sequence[str]) -> None:
     datasets = sorted({record.tags.get("dataset", "unknown") for record in runs})
     if datasets != ["mnist"]:
         caveats = [*caveats, f"Trained on {', '.join(datasets)}, not on the published data, which are MNIST."]
-    answers = claims.answer(values(runs))
+    finished = Counter(record.params.get("experiment", "") for record in runs if record.status == "FINISHED")
+    answers = claims.answer(values(runs), finished)
     unfinished = [record for record in runs if record.status != "FINISHED"]
     if unfinished:
         caveats = [*caveats, f"{len(unfinished)} of {len(runs)} runs did not finish and are left out."]

@@ -5,11 +5,11 @@ where few do or where the next one well might, and *not reproduced* where none d
 
 - a figure (``reaches``): reproduced if a quarter of the runs reach it, allowing for its rounding to whole percents;
   lucky if any does, or if it lies within the 95 % prediction interval of one more run.
-- a comparison (``higher``): reproduced if the paired t-test over the seeds shows it; lucky if only single seeds have a
-  difference as large as published.
+- a comparison (``higher``): reproduced if the paired t-test over the seeds shows it and, where its size is part of the
+  claim, a quarter of the seeds have a difference as large; lucky if only single seeds have one.
 - no difference (``same``): reproduced if the 95 % interval of the mean difference lies within the margin; lucky if it
   only reaches into it.
-- a range (``within``): reproduced if half of the runs lie in it; lucky if any does.
+- a range (``within``): reproduced if half of the finished runs lie in it; lucky if any does.
 
 The p-values of all comparisons are corrected together (Holm).
 """
@@ -28,7 +28,7 @@ from scipy import stats
 from mnist_exp.analysis import statistics
 from mnist_exp.analysis.statistics import Difference, Spread
 
-_ROUNDING = 0.005  # published figures are whole percents
+_ROUNDING = 0.005  # published figures are whole percents; a difference has twice that
 _COMMON = 0.25  # of the runs
 _FEWEST = 4  # runs, for a verdict
 
@@ -57,6 +57,12 @@ class Check:
     low: float = math.nan
     high: float = math.nan
     margin: float = math.nan
+    size: bool = False
+
+    @property
+    def rounded(self) -> float:
+        """The lowest figure that is published as this one."""
+        return self.published - (2 * _ROUNDING if self.than else _ROUNDING)
 
     def words(self) -> str:
         """``model_2 minus model_1, accuracy``."""
@@ -105,8 +111,11 @@ def published() -> list[tuple[str, list[Check]]]:
     return [(claim["says"], [Check(**check) for check in claim["checks"]]) for claim in claims]
 
 
-def answer(values: Mapping[str, Values]) -> list[ClaimAnswer]:
-    """Every claim, held against ``values``: by metric, by model, by seed."""
+def answer(values: Mapping[str, Values], finished: Mapping[str, int] | None = None) -> list[ClaimAnswer]:
+    """Every claim, held against ``values``: by metric, by model, by seed.
+
+    ``finished`` counts each model's finished runs: those without a metric count as outside of a range.
+    """
     asked = published()
     differences = {
         check: _difference(check, values.get(check.metric, {})) for _, checks in asked for check in checks if check.than
@@ -117,7 +126,13 @@ def answer(values: Mapping[str, Values]) -> list[ClaimAnswer]:
         for (check, each), p in zip(differences.items(), corrected, strict=True)
     }
     return [
-        ClaimAnswer(says, tuple(_answer(check, values.get(check.metric, {}), tested.get(check)) for check in checks))
+        ClaimAnswer(
+            says,
+            tuple(
+                _answer(check, values.get(check.metric, {}), tested.get(check), (finished or {}).get(check.model, 0))
+                for check in checks
+            ),
+        )
         for says, checks in asked
     ]
 
@@ -133,7 +148,7 @@ def _pairs(check: Check, values: Values) -> list[tuple[float, float]]:
     return [(one[seed], other[seed]) for seed in one if seed in other]
 
 
-def _answer(check: Check, values: Values, difference: Difference | None) -> Answer:
+def _answer(check: Check, values: Values, difference: Difference | None, finished: int) -> Answer:
     single = list(values.get(check.model, {}).values())
     ours = [a - b for a, b in _pairs(check, values)] if check.than else single
     return Answer(
@@ -142,20 +157,20 @@ def _answer(check: Check, values: Values, difference: Difference | None) -> Answ
         spread=statistics.spread(ours) if ours else None,
         percentile=float(stats.percentileofscore(ours, check.published, kind="mean")) if ours else math.nan,
         difference=difference,
-        verdict=_verdict(check, ours, difference),
+        verdict=_verdict(check, ours, difference, max(finished, len(ours))),
     )
 
 
-def _verdict(check: Check, ours: Sequence[float], difference: Difference | None) -> Verdict:
+def _verdict(check: Check, ours: Sequence[float], difference: Difference | None, runs: int) -> Verdict:
     if len(ours) < _FEWEST:
         return Verdict.OPEN
-    reached = float(np.mean(np.asarray(ours) >= check.published - _ROUNDING))
+    reached = float(np.mean(np.asarray(ours) >= check.rounded))
     match check.kind:
         case "higher":
             assert difference is not None
-            if difference.shown:
+            if difference.shown and (difference.mean < 0 or not check.size):
                 return Verdict.REPRODUCED if difference.mean > 0 else Verdict.NOT
-            return Verdict.LUCKY if reached > 0 else Verdict.NOT
+            return _by_share(reached, common=_COMMON if difference.shown else math.inf)
         case "same":
             assert difference is not None
             if -check.margin <= difference.low and difference.high <= check.margin:
@@ -163,10 +178,10 @@ def _verdict(check: Check, ours: Sequence[float], difference: Difference | None)
             apart = difference.low > check.margin or difference.high < -check.margin
             return Verdict.NOT if apart else Verdict.LUCKY
         case "within":
-            inside = float(np.mean([check.low <= value <= check.high for value in ours]))
-            return _by_share(inside, common=0.5)
+            inside = sum(check.low <= value <= check.high for value in ours)
+            return _by_share(inside / runs, common=0.5)
         case _:
-            if reached == 0 and check.published - _ROUNDING <= _next_run(ours):
+            if reached == 0 and check.rounded <= _next_run(ours):
                 return Verdict.LUCKY
             return _by_share(reached, _COMMON)
 

@@ -56,17 +56,21 @@ def begin(uri: str, experiment: str, keys: Sequence[str], jobs: Sequence[Sequenc
     experiment_id = store.experiment_id(client, uri, experiment)
     name = " × ".join(keys) or "sweep"
     parent = MlflowTracker.open(client, uri, experiment_id, name)
-    code = provenance.code()
-    parent.set_tags(
-        {
-            "kind": "sweep",
-            "sweep.keys": ", ".join(keys),
-            "sweep.jobs": str(len(jobs)),
-            **provenance.tags(code),
-        }
-    )
-    manifest = {"command": provenance.command_line(), "keys": list(keys), "jobs": [list(job) for job in jobs]}
-    parent.log_artifact("sweep/manifest.json", json.dumps(manifest, indent=2).encode())
+    try:
+        code = provenance.code()
+        parent.set_tags(
+            {
+                "kind": "sweep",
+                "sweep.keys": ", ".join(keys),
+                "sweep.jobs": str(len(jobs)),
+                **provenance.tags(code),
+            }
+        )
+        manifest = {"command": provenance.command_line(), "keys": list(keys), "jobs": [list(job) for job in jobs]}
+        parent.log_artifact("sweep/manifest.json", json.dumps(manifest, indent=2).encode())
+    except BaseException:
+        parent.close(Status.FAILED)
+        raise
     sweep = Sweep(parent.run_id, uri, experiment_id, tuple(keys), len(jobs))
     os.environ[_VARIABLE] = json.dumps(asdict(sweep))
     return sweep
@@ -74,29 +78,40 @@ def begin(uri: str, experiment: str, keys: Sequence[str], jobs: Sequence[Sequenc
 
 @dataclass(frozen=True)
 class Ending:
-    """What came of a sweep: its runs ranked, and its configurations compared; None where no run began."""
+    """What came of a sweep.
+
+    Attributes:
+        board: its runs, ranked.
+        comparison: its configurations compared; None where no run began, or where comparing failed.
+        problem: why comparing or reporting failed.
+    """
 
     board: Leaderboard
-    comparison: Comparison | None
+    comparison: Comparison | None = None
+    problem: Exception | None = None
 
 
 def finish(sweep: Sweep, *, interrupted: bool = False) -> Ending:
     """Rank and compare the jobs, keep that on the parent run and close it: FINISHED only if every job is."""
     os.environ.pop(_VARIABLE, None)
     client = store.connect(sweep.uri)
-    found = records.children(client, sweep.run_id)
-    board = leaderboard.rank(found)
     parent = MlflowTracker(client, sweep.uri, sweep.run_id)
-    failed = max(sweep.total, len(found)) - len(board.ranked)
-    parent.log_metrics(Measurement({"jobs/finished": len(board.ranked), "jobs/failed": failed}))
-    parent.log_artifact("sweep/leaderboard.csv", board.csv().encode())
-    ended = Status.FAILED if failed else Status.FINISHED
+    status = Status.KILLED if interrupted else Status.FAILED
     try:
-        result = _compare(client, sweep, found, parent) if found else None
-        parent.set_tags({"mlflow.note.content": _note(board, result)})
-    finally:  # a report that cannot be made changes nothing about how the runs ended
-        parent.close(Status.KILLED if interrupted else ended)
-    return Ending(board, result)
+        found = records.children(client, sweep.run_id)
+        board = leaderboard.rank(found)
+        failed = max(sweep.total, len(found)) - len(board.ranked)
+        status = Status.FINISHED if not failed and not interrupted else status
+        try:
+            ending = Ending(board, _compare(client, sweep, found, parent) if found else None)
+        except Exception as error:  # noqa: BLE001  the ranking is worth more than its report
+            ending = Ending(board, problem=error)
+        parent.log_metrics(Measurement({"jobs/finished": len(board.ranked), "jobs/failed": failed}))
+        parent.set_tags({"mlflow.note.content": _note(board, ending.comparison)})
+        parent.log_artifact("sweep/leaderboard.csv", board.csv().encode())
+    finally:
+        parent.close(status)
+    return ending
 
 
 def _compare(client: "MlflowClient", sweep: Sweep, found: Sequence[Record], parent: MlflowTracker) -> Comparison:
@@ -138,12 +153,16 @@ def _note(board: Leaderboard, result: Comparison | None) -> str:
 
 
 def _configurations(result: Comparison) -> list[str]:
-    titles = ["#", *result.keys, "seeds", f"mean {result.measure.metric}", "95 % interval", "against the first"]
+    metric = result.measure.metric
+    titles = ["#", *result.keys, "seeds", f"mean {metric}", "95 % interval", "against the first", "without a result"]
     lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
     for place, row in enumerate(result.rows, 1):
-        cells = [str(place), *(row.params.get(key, "") for key in result.keys), str(len(row.finished))]
+        figures = ["", "", ""]
         if row.spread:
-            cells += [f"{row.spread.mean:.4f}", f"{row.spread.low:.4f} .. {row.spread.high:.4f}"]
-            cells += [row.against_winner.words() if row.against_winner else ""]
-        lines.append(f"| {' | '.join([*cells, row.how_others_ended()])} |")
+            interval = f"{row.spread.low:.4f} .. {row.spread.high:.4f}" if row.spread.n > 1 else "one seed"
+            against = row.against_winner.words() if row.against_winner else ""
+            figures = [f"{row.spread.mean:.4f}", interval, against]
+        keys = [row.params.get(key, "") for key in result.keys]
+        cells = [str(place) if row.spread else "-", *keys, str(len(row.finished)), *figures, row.how_others_ended()]
+        lines.append(f"| {' | '.join(cells)} |")
     return lines

@@ -1,5 +1,6 @@
 """A tracker that speaks to another from a thread of its own, so that training does not wait for the store."""
 
+import logging
 import queue
 import threading
 import time
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from mnist_exp.data.datasets import Dataset
 
+log = logging.getLogger(__name__)
+
 # How long measurements gather before they are sent together: soon enough for whoever watches the run in the UI.
 _GATHER_S = 1.0
 
@@ -30,8 +33,9 @@ class BackgroundTracker:
 
     Implements :class:`~mnist_exp.tracking.tracker.Tracker`, of which it takes another as it is opened.
 
-    When something cannot be kept, the next call raises that error, and what was waiting is dropped; after that it
-    tries again, so that a run that failed can still be closed as failed. :meth:`close` waits until all is kept.
+    When something cannot be kept, what was waiting is dropped, and the next call raises that error once it has passed
+    on what it was told itself, so that a run that failed can still be closed as failed. :meth:`close` waits until all
+    is kept; a run of which something is missing cannot be closed as finished.
 
     Attributes:
         tracker: the other tracker.
@@ -41,7 +45,7 @@ class BackgroundTracker:
         self.tracker = tracker
         self._gather_s = gather_s
         self._messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._work, name=f"tracker of {tracker.run_id}", daemon=True)
         self._thread.start()
@@ -77,8 +81,18 @@ class BackgroundTracker:
         self._say(lambda: self.tracker.log_model(model, example))
 
     def close(self, status: Status) -> None:
-        """End the run, once everything is kept."""
-        self.flush()
+        """End the run, once everything is kept.
+
+        What could not be kept of a run that failed or was killed goes to the log: how it ended matters more.
+        """
+        if self._closed:
+            raise StoreError(f"run {self.run_id} is closed")
+        try:
+            self.flush()
+        except Exception:
+            if status is Status.FINISHED:
+                raise
+            log.exception("not everything of run %s could be kept", self.run_id)
         self.tracker.close(status)
         self._closed = True
         self._messages.put(None)
@@ -90,16 +104,15 @@ class BackgroundTracker:
         everything_before = threading.Event()
         self._messages.put(everything_before)
         everything_before.wait()
-        self._raise()
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
 
     def _say(self, message: Measurement | Call) -> None:
         if self._closed:
             raise StoreError(f"run {self.run_id} is closed")
-        self._raise()
-        self._messages.put(message)
-
-    def _raise(self) -> None:
         error, self._error = self._error, None
+        self._messages.put(message)
         if error is not None:
             raise error
 
@@ -134,5 +147,5 @@ class BackgroundTracker:
             return
         try:
             call()
-        except Exception as error:  # noqa: BLE001  whatever it is, it is raised again where the run is
+        except BaseException as error:  # noqa: BLE001  whatever it is, it is raised again where the run is
             self._error = error

@@ -51,7 +51,16 @@ def resolve(uri: str | None) -> str:
     Raises:
         StoreError: it is of a kind that MLflow no longer writes to.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or uri
+    return named(os.environ.get("MLFLOW_TRACKING_URI") or uri)
+
+
+def named(uri: str | None) -> str:
+    """The tracking URI that a person named for one command, absolute; where none was named, as :func:`resolve` says.
+
+    Raises:
+        StoreError: it is of a kind that MLflow no longer writes to.
+    """
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or None
     if uri is None:
         return f"{_SQLITE}{project.store_folder() / 'mlflow.db'}"
     scheme = urlsplit(uri).scheme.partition("+")[0]
