@@ -183,10 +183,16 @@ def test_a_mistake_of_ours_ends_failed_too(
 
 
 class Broken(MemoryTracker):
-    """A store that takes no files."""
+    """A store that takes no files, from the beginning or once it is full."""
 
-    def log_artifact(self, path: str, content: Content) -> None:  # noqa: ARG002
-        raise StoreError("disk full")
+    def __init__(self, full: bool = True) -> None:
+        super().__init__()
+        self.full = full
+
+    def log_artifact(self, path: str, content: Content) -> None:
+        if self.full:
+            raise StoreError("disk full")
+        super().log_artifact(path, content)
 
 
 def test_a_store_that_takes_no_files_leaves_no_run_open(
@@ -203,12 +209,14 @@ def test_a_store_that_takes_no_files_leaves_no_run_open(
 def test_ctrl_c_is_no_failure_of_the_store_even_when_there_is_one(
     composed: Composed, job: Job, caplog: pytest.LogCaptureFixture
 ) -> None:
-    broken = Broken()
+    broken = Broken(full=False)
     tracker = BackgroundTracker(broken)
 
     def interrupt(_: Epoch) -> None:
+        broken.full = True
+        tracker.log_artifact("a file", b"")
         tracker._messages.put(settled := threading.Event())
-        settled.wait()  # the error of the first file is known by now
+        settled.wait()  # its error waits for the next call
         raise KeyboardInterrupt
 
     with caplog.at_level(logging.CRITICAL), pytest.raises(KeyboardInterrupt):

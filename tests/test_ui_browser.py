@@ -99,6 +99,19 @@ def test_sweep_link_shows_its_children_alone_and_unfolded(page: Page, address: s
     _screenshot(page, "mlflow_runs.png", height=440)
 
 
+def test_runs_are_grouped_by_configuration(page: Page, address: str, sweep_store: SweepStore) -> None:
+    page.goto(ui.experiment_link(address, sweep_store.experiment_id, sweep=sweep_store.parent))
+    expect(_run(page, sweep_store.children[0])).to_be_visible()
+
+    _group_by(page, "group")
+
+    for child in sweep_store.children:
+        expect(page.get_by_text(f"Group: {child.tags['group']}", exact=True)).to_be_visible()
+    _swap_columns(page, out=["Dataset", "Source", "Models"], into=["best/val_accuracy", "test/accuracy"])
+    expect(page.get_by_role("columnheader", name="best/val_accuracy", exact=True).first).to_be_visible()
+    _screenshot(page, "mlflow_groups.png", height=440)
+
+
 def test_compare_link_shows_params_and_metrics_side_by_side(page: Page, address: str, sweep_store: SweepStore) -> None:
     page.goto(_compare(address, sweep_store))
     expect(page.get_by_role("heading", name="Comparing 4 Runs from 1 Experiment")).to_be_visible()
@@ -142,6 +155,14 @@ def _compare(address: str, store: SweepStore) -> str:
 
 def _run(page: Page, record: Record) -> Locator:
     return page.get_by_role("link", name=record.name, exact=True)
+
+
+def _group_by(page: Page, tag: str) -> None:
+    page.get_by_role("button", name="Group by").first.click()
+    choices = page.locator("[role=menu], [role=dialog]").last
+    choices.get_by_role("textbox").fill(tag)
+    choices.get_by_text(tag, exact=True).click()
+    page.keyboard.press("Escape")
 
 
 def _swap_columns(page: Page, *, out: Sequence[str], into: Sequence[str]) -> None:
