@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from mnist_exp import cli, load_runs
 from mnist_exp.analysis import records
@@ -157,6 +158,20 @@ class TestCommand:
         assert rows[0]["last val_loss mean"] == 1
         assert rows[0]["n"] == 3
         assert rows[1]["others"] == "1 diverged"
+
+    def test_the_figures_of_a_sweep_are_scipys(self, compare: Callable[..., tuple[int, str, str]]) -> None:
+        """Best val_accuracy is units / 20 + seed / 50 + 0.002; of ten units seed 2 diverged."""
+        _, out, _ = compare("first", "--format", "json")
+        ten, four = json.loads(out)
+        values = np.array([0.202, 0.222, 0.242])
+        assert [four[f"best val_accuracy {name}"] for name in ("mean", "std", "median")] == pytest.approx(
+            [values.mean(), values.std(ddof=1), np.median(values)]
+        )
+        interval = stats.t.interval(0.95, 2, values.mean(), stats.sem(values))
+        assert (four["best val_accuracy low"], four["best val_accuracy high"]) == pytest.approx(interval)
+        assert (ten["n"], ten["others"], four["paired"]) == (2, "1 diverged", True)
+        assert four["difference"] == pytest.approx(-0.3)  # of each of the two pairs, so p is 0
+        assert four["p (Holm)"] == 0
 
     def test_csv_goes_into_a_file(
         self, compare: Callable[..., tuple[int, str, str]], tmp_path_factory: pytest.TempPathFactory
