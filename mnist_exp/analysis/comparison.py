@@ -227,16 +227,17 @@ def _tested(rows: list[Row], by: Measure) -> list[Row]:
 def difference(a: Row, b: Row, by: Measure) -> Difference:
     """Row ``a`` minus row ``b``: pair by pair where every run of the smaller has its counterpart, else Welch's way."""
     values_a, values_b = (
-        {_pairing(record): _chosen(row, by)[record.run_id] for record in row.finished} for row in (a, b)
+        {_pairing(record): values(row, by)[record.run_id] for record in row.finished} for row in (a, b)
     )
     common = [key for key in values_a if key in values_b]
     repeated = len(values_a) < len(a.finished) or len(values_b) < len(b.finished)
     if len(common) == min(len(values_a), len(values_b)) and not repeated:
         return statistics.paired([values_a[key] for key in common], [values_b[key] for key in common])
-    return statistics.unpaired(*([_chosen(row, by)[each.run_id] for each in row.finished] for row in (a, b)))
+    return statistics.unpaired(*([values(row, by)[each.run_id] for each in row.finished] for row in (a, b)))
 
 
-def _chosen(row: Row, by: Measure) -> Mapping[str, float]:
+def values(row: Row, by: Measure) -> Mapping[str, float]:
+    """By run id, what the row is ranked by."""
     return row.best if by.by == "best" else row.last
 
 

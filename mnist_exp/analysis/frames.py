@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 EPOCH_METRICS = ("loss", "accuracy", "val_loss", "val_accuracy", "lr", "epoch_seconds")
 
-# MLflow keeps an infinite value as the largest that fits.
-_INFINITE = 1.7976931348623157e308
-
 
 class Runs(NamedTuple):
     """Runs in two tables.
@@ -79,7 +76,9 @@ def epochs_frame(client: "MlflowClient", uri: str, run_ids: Sequence[str]) -> pd
     database = store.sqlite_file(uri)
     epochs = _through_client(client, run_ids) if database is None else _from_sqlite(database, run_ids)
     values = epochs[list(EPOCH_METRICS)].astype(float)
-    epochs[list(EPOCH_METRICS)] = values.mask(values >= _INFINITE, np.inf).mask(values <= -_INFINITE, -np.inf)
+    epochs[list(EPOCH_METRICS)] = values.mask(values >= records.INFINITE, np.inf).mask(
+        values <= -records.INFINITE, -np.inf
+    )
     return epochs
 
 

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 
+INFINITE = sys.float_info.max
+"""What MLflow keeps in place of an infinite value."""
+
+
 @dataclass(frozen=True)
 class Record:
     """One run, read back.
@@ -120,8 +124,7 @@ def _search(client: "MlflowClient", condition: str, newest: int | None = None) -
 
 
 def _as_logged(value: float) -> float:
-    """Infinity where MLflow kept the largest number that fits for it."""
-    return math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value
+    return math.copysign(math.inf, value) if abs(value) >= INFINITE else value
 
 
 def _record(run: "Run") -> Record:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mnist_exp.analysis.comparison import SEED, Comparison, Measure, Row
+from mnist_exp.analysis.comparison import SEED, Comparison, values
 from mnist_exp.analysis.frames import typed
 from mnist_exp.analysis.records import Record
 
@@ -34,11 +34,6 @@ class LeftOut:
     """
 
     reason: str
-
-
-def values(row: Row, by: Measure) -> Mapping[str, float]:
-    """By run id, what the row is ranked by."""
-    return row.best if by.by == "best" else row.last
 
 
 def names(comparison: Comparison) -> list[str]:

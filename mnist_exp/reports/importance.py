@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mnist_exp.analysis.comparison import Comparison
-from mnist_exp.reports.charts import MISSING, LeftOut, ordered, values
+from mnist_exp.analysis.comparison import Comparison, values
+from mnist_exp.reports.charts import MISSING, LeftOut, ordered
 
 FEWEST_RUNS, FEWEST_CONFIGURATIONS = 10, 4
 """With less, a forest has nothing to learn from."""

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mnist_exp.analysis.comparison import SEED, Comparison, Row
+from mnist_exp.analysis.comparison import SEED, Comparison, Row, values
 from mnist_exp.analysis.leaderboard import differing_keys
 from mnist_exp.analysis.records import Record
 from mnist_exp.reports import charts
@@ -97,7 +97,7 @@ class _Ranked:
 
     def __init__(self, place: int, row: Row, report: SweepReport, differing: Sequence[str]):
         comparison = report.comparison
-        best_by = charts.values(row, comparison.measure)
+        best_by = values(row, comparison.measure)
         tests = charts.numbers(row.finished, "test/accuracy")
         self.place = place if row.spread else None
         self.row = row
