@@ -2,13 +2,16 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from conftest import Checkout
 
+from mnist_exp.analysis import records
+from mnist_exp.compose import compose
 from mnist_exp.tracking import store
-
-pytestmark = pytest.mark.slow
 
 PROCESSES, EPOCHS = 8, 100
 METRICS = ("loss", "accuracy", "val_loss", "val_accuracy", "lr", "seconds")
@@ -62,6 +65,7 @@ def start_together(uri: str, experiment: str) -> list[tuple[int, str]]:
     return [(worker.returncode, errors) for worker, errors in zip(workers, said, strict=True)]
 
 
+@pytest.mark.slow
 def test_processes_that_start_together_lose_nothing_and_double_nothing(uri: str) -> None:
     assert start_together(uri, "of many") == [(0, "")] * PROCESSES
     client = store.connect(uri)
@@ -76,3 +80,45 @@ def test_processes_that_start_together_lose_nothing_and_double_nothing(uri: str)
             assert sorted((point.step, point.value) for point in points) == [
                 (step, int(run.info.run_name) + step / 1000 + place) for step in range(1, EPOCHS + 1)
             ]
+
+
+class Clock:
+    """Time within one second, a microsecond later each time somebody looks."""
+
+    def __init__(self) -> None:
+        self.now_is = datetime(2026, 1, 2, 3, 4, 5)
+
+    def now(self) -> datetime:
+        self.now_is += timedelta(microseconds=1)
+        return self.now_is
+
+
+@pytest.mark.parametrize("kind", ["run", "sweep"])
+def test_what_starts_in_the_same_second_has_a_folder_of_its_own(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hydra.core.utils.datetime", Clock())  # hydra#2925: by default its names end at the second
+    folders = [str(compose(["data=digits"]).hydra[kind].dir) for _ in range(2)]
+    assert all("/2026-01-02/03-04-05-" in folder for folder in folders)
+    assert folders[0] != folders[1]
+
+
+@pytest.mark.slow
+def test_two_sweeps_started_in_the_same_second_keep_apart(checkout: Checkout) -> None:
+    sweeps = ("1,2", "3,4")
+    with ThreadPoolExecutor(max_workers=2) as both:
+        outcomes = list(
+            both.map(
+                lambda units: checkout.run("-m", f"model.units={units}", "training.epochs=2", "data=digits"), sweeps
+            )
+        )
+    assert [outcome.code for outcome in outcomes] == [0, 0], [outcome.err for outcome in outcomes]
+    client = store.connect(checkout.uri)
+    (experiment,) = client.search_experiments(filter_string="name = 'digits'")
+    parents = client.search_runs([experiment.experiment_id], "tags.kind = 'sweep'")
+    units = [
+        ",".join(sorted(str(child.params["model.units"]) for child in records.children(client, parent.info.run_id)))
+        for parent in parents
+    ]
+    assert sorted(units) == sorted(sweeps)
+    assert {parent.info.status for parent in parents} == {"FINISHED"}
+    jobs = [sorted(job.name for job in place.iterdir()) for place in (checkout.root / "multirun").glob("*/*")]
+    assert jobs == [["0", "1", "multirun.yaml"]] * 2
