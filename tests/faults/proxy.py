@@ -207,7 +207,7 @@ class Proxy:
     async def _handle(self, request: "_Message", writer: asyncio.StreamWriter) -> bool:
         """Do to ``request`` what is to be done to it; tells whether the connection stays open."""
         method, path, _ = request.start.split(" ", 2)
-        exchange = Exchange(method, path, self._decide(path))
+        exchange = Exchange(method, path, self._decide(method, path))
         with self._changed:
             self.exchanges.append(exchange)
             self._changed.notify_all()
@@ -227,7 +227,7 @@ class Proxy:
                 answer = await self._ask(request, exchange)
                 writer.write(_part(answer.raw, share))
                 return False
-            case Duplicate(which) if method in _WRITES:
+            case Duplicate(which):
                 first = await self._ask(request, exchange)
                 second = await self._ask(request, exchange)
                 answer = first if which == "first" else second
@@ -236,16 +236,19 @@ class Proxy:
                 answer = await self._ask(request, exchange)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(gate.wait(), seconds)
-            case _:
+            case Pass():
                 answer = await self._ask(request, exchange)
         writer.write(answer.raw)
         return answer.says_where_it_ends
 
-    def _decide(self, path: str) -> Behaviour:
+    def _decide(self, method: str, path: str) -> Behaviour:
         if self._only not in path or self._left == 0:
             return Pass()
+        chosen = self._choose()
+        if isinstance(chosen, Duplicate) and method not in _WRITES:
+            return Pass()
         self._left -= 1
-        return self._choose()
+        return chosen
 
     async def _ask(self, request: "_Message", exchange: Exchange) -> "_Message":
         """The server's answer, whole, on a connection of its own."""

@@ -245,10 +245,14 @@ class TestDuplicate:
             client.create_experiment(f"another of {experiment}")
         assert [each.answers for each in proxy.exchanges if "create" in each.path] == [[200, 400], [200, 400]]
 
-    def test_what_only_asks_goes_once(self, proxy: Proxy) -> None:
-        proxy.behave(Duplicate())
+    def test_what_only_asks_passes(
+        self, proxy: Proxy, client: "MlflowClient", experiment: str, run_names: Callable[[], list[str]]
+    ) -> None:
+        proxy.behave(Duplicate(), times=1)
         assert health(proxy) == 200
-        assert [each.answers for each in proxy.exchanges] == [[200]]
+        client.create_run(experiment, run_name="twin")
+        assert (proxy.count(Pass), proxy.count(Duplicate)) == (1, 1)
+        assert run_names() == ["twin", "twin"]
 
 
 ANYTHING: dict[Behaviour, float] = {
