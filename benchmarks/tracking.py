@@ -1,7 +1,8 @@
 """What tracking costs: model_5 trained without it, trained with it, and as a whole run.
 
-"training, tracked" has the callback, MLflow and its thread, with the pictures of the data drawn meanwhile. "whole run"
-adds all that follows training: evaluation, figures, the model saved, everything in the store.
+"training, tracked" has the callback, the journal, checkpoints, and the threads that draw the pictures of the data and
+send everything to MLflow meanwhile. "whole run" adds all that follows training: evaluation, figures, the model saved,
+everything in the store.
 """
 
 import tempfile
@@ -16,10 +17,10 @@ from mnist_exp.training.startup import import_tensorflow
 def main() -> None:
     quick = measure.is_quick(__doc__)
     import_tensorflow()
-    from mnist_exp.run import Job, run
-    from mnist_exp.tracking import store
-    from mnist_exp.tracking.background import BackgroundTracker
-    from mnist_exp.tracking.mlflow import MlflowTracker
+    from mnist_exp.run import Job, Progress, run
+    from mnist_exp.tracking import journal, mlflow, outbox, store
+    from mnist_exp.tracking.forwarding import JournalTracker
+    from mnist_exp.tracking.journal import Journal
     from mnist_exp.training import engine
 
     config = measure.config("experiment=model_5", *(["training.epochs=20"] if quick else []))
@@ -29,8 +30,7 @@ def main() -> None:
 
     with measure.workshop() as folder:
         uri = f"sqlite:///{folder}/empty.db"
-        client = store.connect(uri)
-        experiment = store.experiment_id(client, uri, dataset.name)
+        store.connect(uri)
 
         def untracked() -> list[float]:
             began = time.perf_counter()
@@ -39,15 +39,19 @@ def main() -> None:
 
         def whole() -> list[float]:
             began = time.perf_counter()
-            tracker = BackgroundTracker(MlflowTracker.open(client, uri, experiment, "model_5"))
+            opening = outbox.opening("model_5", uri, dataset.name, None, {})
+            own = Journal(folder / "journal" / opening.key, new=True)
+            tracker = JournalTracker(own, opening, mlflow.deliver(uri))
             with tempfile.TemporaryDirectory() as output:
                 job = Job("model_5", "model_5", ("experiment=model_5",), Path(output))
-                tracked.append(run(config, job, dataset, tracker, lambda _: None).seconds)
+                progress = Progress(own.folder / journal.CHECKPOINT)
+                tracked.append(run(config, job, dataset, tracker, lambda _: None, progress).seconds)
+            assert tracker.settle(patience_s=0) is None
             return [time.perf_counter() - began]
 
         whole(), tracked.clear()  # imports
         rivals = {"training, untracked": untracked, "whole run, tracked": whole}
-        seconds = measure.in_turns(rivals, 2 if quick else 5)
+        seconds = measure.in_turns(rivals, 2 if quick else 7)
     seconds["training, tracked"] = tracked
     title = f"What tracking costs: model_5, {config.training.epochs} epochs"
     measure.report("tracking", title, seconds, "training, untracked", dataset.name)

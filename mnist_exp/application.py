@@ -7,26 +7,26 @@ Nothing starts before everything was checked: one config for a single run, every
 import math
 import os
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from mnist_exp import project, terminal
-from mnist_exp.compose import expand, explain, register, to_run_config
+from mnist_exp import project, tables, terminal
+from mnist_exp.compose import expand, explain, launched_here, register, this_job, to_run_config, without_resume
 from mnist_exp.config import RunConfig
-from mnist_exp.errors import ConfigError, MnistExpError, RunFailed, StoreError
+from mnist_exp.errors import ConfigError, MnistExpError, RunFailed, StoreError, first_line
 
 if TYPE_CHECKING:
     from mnist_exp.data.datasets import Dataset
-    from mnist_exp.run import Job
     from mnist_exp.sweeps.sweep import Sweep
 
 _INTERRUPTED = 130  # what a shell gives a command that Ctrl-C ended
@@ -39,7 +39,8 @@ def main(after_sweep: "Callable[[Sweep], None] | None" = None) -> int:
     """
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise, so that the line a user sees and the exit code are ours
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended by either signal, a run is closed as KILLED
+    for number in (signal.SIGINT, signal.SIGTERM):  # ended by either signal, a run is closed as KILLED
+        signal.signal(number, _interrupt)
     code = 0
     try:
         register()
@@ -50,7 +51,14 @@ def main(after_sweep: "Callable[[Sweep], None] | None" = None) -> int:
         code = RunFailed.exit_code  # told when it happened
     except Exception as error:  # noqa: BLE001  whatever it is, a sweep that was opened must be closed
         code = _tell(error, with_traceback=wants_traceback)
-    return _finish_sweep(code, after_sweep)
+    try:
+        _settle()  # in a sweep, the next run trains while the last words of the one before are sent
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    code = _finish_sweep(code, after_sweep)
+    if code == _INTERRUPTED and after_sweep is None:
+        terminal.how_to_resume(sys.argv[1:])
+    return code
 
 
 @hydra.main(version_base="1.3", config_path=str(project.CONF), config_name="config")
@@ -64,38 +72,42 @@ def _app(composed: DictConfig) -> float:
     from mnist_exp.training.startup import import_tensorflow
 
     import_tensorflow()
+    from mnist_exp import jobs
     from mnist_exp.data import datasets
-    from mnist_exp.run import run
+    from mnist_exp.jobs import Elsewhere, Kept
     from mnist_exp.sweeps.sweep import Sweep
     from mnist_exp.tracking import store
-    from mnist_exp.tracking.background import BackgroundTracker
-    from mnist_exp.tracking.mlflow import MlflowTracker
 
     sweep = Sweep.current()
-    job = _job()
+    job = this_job()
+    uri = sweep.uri if sweep else store.resolve(config.tracking.uri)
+    show = partial(terminal.epochs, job, config.training.epochs)
     try:
         dataset = datasets.load(config.data)
-        uri = sweep.uri if sweep else store.resolve(config.tracking.uri)
-        client = store.connect(uri)
-        tracker = MlflowTracker.open(
-            client,
-            uri,
-            store.experiment_id(client, uri, store.experiment_name(config.tracking, dataset.name)),
-            job.name,
-            parent=sweep.run_id if sweep else None,
-            system_metrics=_system_metrics(config),
-        )
-        with terminal.epochs(job, config.training.epochs) as on_epoch:
-            result = run(config, job, dataset, BackgroundTracker(tracker), on_epoch)
+        done = jobs.do(config, job, dataset, uri, sweep, show, watched=_system_metrics(config))
     except MnistExpError as error:
         terminal.run_fails(job, str(error))
         if sweep is None:
             raise RunFailed(str(error)) from error
         return math.nan  # to Hydra's launchers a job that raises is one more line, or the end of the batch
-    terminal.run_ends(job, result)
+    finally:
+        if sweep is not None and not launched_here():
+            _settle()  # this process may end with the job
+    if sweep is None and _settle():
+        raise RunFailed("it failed as it ended")
+    match done:
+        case Elsewhere():
+            terminal.run_is_elsewhere(job)
+            return math.nan
+        case Kept(record):
+            terminal.run_is_kept(job, record)
+            best = record.metrics.get("best/val_accuracy", math.nan)
+        case result:
+            terminal.run_ends(job, result)
+            best = result.best.scores["val_accuracy"]
     if sweep is None:
         terminal.how_to_look(uri)
-    return result.best.scores["val_accuracy"]
+    return best
 
 
 class BeforeStart(Callback):
@@ -122,25 +134,39 @@ class BeforeStart(Callback):
             used = _check_store_and_data(configs)
             if len(names := sorted(dataset.name for dataset in used)) > 1:
                 raise ConfigError.rule("data", "must be one data set in a sweep, which ranks its runs", names)
+            from mnist_exp import identity
             from mnist_exp.sweeps import sweep
             from mnist_exp.tracking import store
 
             experiment = store.experiment_name(configs[0].tracking, used[0].name)
-            sweep.begin(store.resolve(configs[0].tracking.uri), experiment, keys, jobs)
+            uri = store.resolve(configs[0].tracking.uri)
+            whole = identity.together([identity.of(each, used[0]) for each in configs])
+            command = without_resume(config.hydra.overrides.task)
+            if any(each.resume for each in configs):
+                reason = sweep.take_up(uri, experiment, keys, len(jobs), whole, command)
+                if reason is None:
+                    terminal.sweep_resumes(keys, len(jobs))
+                    return
+                terminal.warning(f"not resumed: {reason}; the sweep starts afresh")
+            sweep.begin(uri, experiment, keys, jobs, whole, command)
             terminal.sweep_begins(keys, len(jobs))
 
 
 def _check_store_and_data(configs: Sequence[RunConfig]) -> "list[Dataset]":
     """Make sure that the store can be used and the data can be had and split; tells which data sets those are."""
+    from mnist_exp.commands.sync import tidy
     from mnist_exp.data import datasets
-    from mnist_exp.tracking import store
+    from mnist_exp.tracking import journal, store
 
     _writable(project.root())
+    uris = list(dict.fromkeys(store.resolve(config.tracking.uri) for config in configs))
     used: list[Dataset] = []
     with ThreadPoolExecutor(max_workers=1) as reader:  # files are read while MLflow is imported
         reading = {data: reader.submit(datasets.load, data) for data in dict.fromkeys(each.data for each in configs)}
-        for uri in dict.fromkeys(store.resolve(config.tracking.uri) for config in configs):
+        for uri in uris:
             store.connect(uri)
+        journal.check(journal.root())
+        tidy()
     for data, loaded in reading.items():
         dataset = loaded.result()
         datasets.split(dataset, data)
@@ -158,45 +184,37 @@ def _writable(folder: Path) -> None:
             raise StoreError(f"{place} must be a folder that can be written to. Received: one that cannot")
 
 
-def _job() -> "Job":
-    from mnist_exp.run import Job
-    from mnist_exp.sweeps.sweep import Sweep
-
-    own = HydraConfig.get()
-    overrides = tuple(own.overrides.task)
-    sweep = Sweep.current()
-    if sweep is None:
-        return Job(" ".join(overrides) or "default", _group(overrides, ()), overrides, Path(own.runtime.output_dir))
-    varied = [override for override in overrides if override.partition("=")[0] in sweep.keys]
-    name = " ".join(varied or overrides) or "default"
-    if own.runtime.choices.get("experiment") is not None:
-        overrides = (*overrides, "hydra.mode=RUN")  # an experiment may itself be a sweep; this is one run of it
-    return Job(
-        name=name,
-        group=_group(own.overrides.task, varied),
-        overrides=overrides,
-        output=Path(own.runtime.output_dir),
-        number=own.job.num + 1,
-        total=sweep.total,
-    )
-
-
-def _group(overrides: Sequence[str], varied: Sequence[str]) -> str:
-    """The overrides that runs with other seeds share, those that vary in the sweep first."""
-    shared = [each for each in [*varied, *overrides] if not each.startswith(("seed=", "hydra", "data.path="))]
-    return " ".join(dict.fromkeys(shared)) or "default"
-
-
 def _system_metrics(config: RunConfig) -> bool:
     wanted = os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING")
     return wanted.lower() in ("1", "true") if wanted else config.tracking.system_metrics
+
+
+def _settle() -> int:
+    """Wait for the store to have all that runs said, and tell what it does not have; how many runs failed meanwhile."""
+    outbox = sys.modules.get("mnist_exp.tracking.outbox")
+    if outbox is None:
+        return 0
+    settled = outbox.settle()
+    for name, mistake in settled.mistakes:
+        traceback.print_exception(mistake)
+        terminal.error(f"{name} failed as it ended: {first_line(mistake)}")
+    if settled.unsent:
+        terminal.unsent(settled.unsent)
+    return len(settled.mistakes)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    """End what goes on, even where Python swallows the exception: training asks again before each epoch."""
+    if (callback := sys.modules.get("mnist_exp.training.callback")) is not None:
+        callback.interrupted.set()
+    raise KeyboardInterrupt
 
 
 def _finish_sweep(code: int, after_sweep: "Callable[[Sweep], None] | None") -> int:
     """Close the parent run of the sweep, if there was one, and show its ranking."""
     if "MNIST_EXP_SWEEP" not in os.environ:  # asked without the imports that a single run may not need
         return code
-    from mnist_exp.sweeps.sweep import Sweep, finish
+    from mnist_exp.sweeps.sweep import Postponed, Sweep, finish
 
     sweep = Sweep.current()
     assert sweep is not None
@@ -211,14 +229,17 @@ def _finish_sweep(code: int, after_sweep: "Callable[[Sweep], None] | None") -> i
         ending = finish(sweep, interrupted=code == _INTERRUPTED)
     except KeyboardInterrupt:
         return _INTERRUPTED
+    except Postponed as error:
+        terminal.postponed(str(error))
+        return code
     except Exception as error:  # noqa: BLE001  it is told as any other
         return code or _tell(error)
     if ending.problem is not None:
         code = code or _tell(ending.problem)
     if ending.comparison is not None and ending.comparison.has_seeds:
-        terminal.comparison(ending.comparison)
+        tables.comparison(ending.comparison)
     else:
-        terminal.leaderboard(ending.board)
+        tables.leaderboard(ending.board)
     terminal.how_to_look(sweep.uri)
     return code or (RunFailed.exit_code if ending.board.others else 0)
 

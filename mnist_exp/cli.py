@@ -73,6 +73,14 @@ def _parser() -> argparse.ArgumentParser:
     reproduce.add_argument("overrides", nargs="*", metavar="key=value", help="more overrides for every run")
     reproduce.set_defaults(command=_reproduce)
 
+    sync = commands.add_parser("sync", help="send what the store does not have yet, close what vanished")
+    sync.add_argument("--status", action="store_true", help="show what waits, change nothing")
+    sync.add_argument("--uri", help="the store to send it to (default: the one it was meant for)")
+    sync.add_argument(
+        "--gone", action="append", metavar="HOST", help="a host that is gone: its open runs are closed, too"
+    )
+    sync.set_defaults(command=_sync)
+
     completion = commands.add_parser("completion", help="print the shell code that completes both commands")
     completion.add_argument("shell", choices=("bash", "zsh"))
     completion.set_defaults(command=_completion)
@@ -85,8 +93,10 @@ def _ui(arguments: argparse.Namespace) -> int:
 
     from mnist_exp import terminal
     from mnist_exp.analysis import records
+    from mnist_exp.commands.sync import tidy
     from mnist_exp.tracking import store, ui
 
+    tidy()
     uri = store.named(arguments.uri)
     client = store.connect(uri)
     sweep = records.latest_sweep(client)
@@ -121,7 +131,9 @@ def _ui(arguments: argparse.Namespace) -> int:
 
 def _compare(arguments: argparse.Namespace) -> int:
     from mnist_exp.commands import compare
+    from mnist_exp.commands.sync import tidy
 
+    tidy()
     return compare.run(arguments)
 
 
@@ -129,6 +141,12 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     from mnist_exp.commands import reproduce
 
     return reproduce.run(arguments)
+
+
+def _sync(arguments: argparse.Namespace) -> int:
+    from mnist_exp.commands import sync
+
+    return sync.run(arguments)
 
 
 def _completion(arguments: argparse.Namespace) -> int:

@@ -8,7 +8,8 @@ import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import hydra
 import yaml
@@ -25,6 +26,9 @@ from omegaconf.errors import OmegaConfBaseException
 from mnist_exp import project, terminal
 from mnist_exp.config import RunConfig, check, suggestion
 from mnist_exp.errors import ConfigError, MnistExpError, StoreError, first_line
+
+if TYPE_CHECKING:
+    from mnist_exp.run import Job
 
 
 def register() -> None:
@@ -85,6 +89,40 @@ def expand(config: DictConfig) -> tuple[list[str], list[list[str]], list[DictCon
     return keys, jobs, [loader.load_sweep_config(config, job) for job in jobs]
 
 
+def this_job() -> "Job":
+    """The job that Hydra is at, as a run knows it."""
+    from mnist_exp.run import Job
+    from mnist_exp.sweeps.sweep import Sweep
+
+    own = HydraConfig.get()
+    overrides = without_resume(own.overrides.task)
+    sweep = Sweep.current()
+    if sweep is None:
+        return Job(" ".join(overrides) or "default", _group(overrides, ()), overrides, Path(own.runtime.output_dir))
+    varied = [override for override in overrides if override.partition("=")[0] in sweep.keys]
+    name = " ".join(varied or overrides) or "default"
+    if own.runtime.choices.get("experiment") is not None:
+        overrides = (*overrides, "hydra.mode=RUN")  # an experiment may itself be a sweep; this is one run of it
+    return Job(
+        name=name,
+        group=_group(without_resume(own.overrides.task), varied),
+        overrides=overrides,
+        output=Path(own.runtime.output_dir),
+        number=own.job.num + 1,
+        total=sweep.total,
+    )
+
+
+def without_resume(overrides: Sequence[str]) -> tuple[str, ...]:
+    """Overrides as they were before a command was given again to resume it."""
+    return tuple(each for each in overrides if not each.startswith("resume="))
+
+
+def launched_here() -> bool:
+    """Whether all jobs of the sweep run in this process, one after another."""
+    return str(HydraConfig.get().launcher._target_).endswith(".BasicLauncher")
+
+
 def is_sweep(override: str) -> bool:
     """Whether an override holds several values. One that cannot be parsed does not: Hydra will say what is wrong."""
     try:
@@ -117,6 +155,12 @@ def explain(error: Exception) -> MnistExpError | None:
         return ConfigError(f"a config file is no valid YAML: {' '.join(text.split())}")
     cause = error.__cause__
     return ConfigError(" ".join(text.split()) + (f": {first_line(cause)}" if cause else ""))
+
+
+def _group(overrides: Sequence[str], varied: Sequence[str]) -> str:
+    """The overrides that runs with other seeds share, those that vary in the sweep first."""
+    shared = [each for each in [*varied, *overrides] if not each.startswith(("seed=", "hydra", "data.path="))]
+    return " ".join(dict.fromkeys(shared)) or "default"
 
 
 def _defaults() -> Mapping[str, Any]:

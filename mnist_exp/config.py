@@ -186,6 +186,7 @@ class RunConfig:
     training: TrainingConfig
     tracking: TrackingConfig
     seed: Seed
+    resume: Bool = False
     experiment: Text | None = None
 
     def params(self) -> dict[str, str | int | float | bool | None]:
@@ -199,8 +200,8 @@ class RunConfig:
         return {**chosen, **dict(_flatten(sections))}
 
     def plain(self) -> dict[str, Any]:
-        """The config as it ran, in plain nested values, without ``tracking``."""
-        return {key: value for key, value in asdict(self).items() if key != "tracking"}
+        """The config as it ran, in plain nested values, without ``tracking`` and ``resume``."""
+        return {key: value for key, value in asdict(self).items() if key not in ("tracking", "resume")}
 
 
 _RUN = TypeAdapter(RunConfig)

@@ -36,6 +36,10 @@ class StoreError(MnistExpError):
     """The tracking store cannot be reached, created or written."""
 
 
+class Refused(StoreError):
+    """The tracking store answers, and will never take what it was told: telling it again is of no use."""
+
+
 class RunFailed(MnistExpError):
     """A run started and did not finish; its reason is already on the screen and in its tags."""
 

@@ -1,33 +1,29 @@
 """Everything that a person sees in the terminal: what is used, how a run goes, how it ended."""
 
 import math
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 if TYPE_CHECKING:
-    from mnist_exp.analysis.comparison import Comparison
-    from mnist_exp.analysis.leaderboard import Leaderboard
-    from mnist_exp.analysis.statistics import Difference
+    from mnist_exp.analysis.records import Record
     from mnist_exp.data.datasets import Dataset
-    from mnist_exp.reproduction.claims import ClaimAnswer
     from mnist_exp.run import Job, Result
+    from mnist_exp.tracking.forwarding import Unsent
+    from mnist_exp.tracking.sync import Found
     from mnist_exp.training.epochs import Epoch
 
 # A pipe or a file has no width of its own: there, let tables be as wide as they need.
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-_TABLE: dict[str, Any] = {"title_justify": "left", "title_style": "bold", "box": SIMPLE_HEAD}
 
 # Where no terminal shows a moving bar, so many lines tell of a run, however many epochs it has.
 _PLAIN_LINES = 10
@@ -64,15 +60,22 @@ def sweep_begins(keys: list[str], total: int) -> None:
     out.print(f"[bold]sweep:[/] {jobs} over {escape(', '.join(keys) or 'nothing')}")
 
 
+def sweep_resumes(keys: list[str], total: int) -> None:
+    """One line: that the last sweep of the same command goes on."""
+    out.print(f"[bold]sweep resumed:[/] {total} runs over {escape(', '.join(keys) or 'nothing')}")
+
+
 @contextmanager
-def epochs(job: "Job", total: int) -> "Iterator[Callable[[Epoch], None]]":
-    """Show a run's epochs as they end: a bar on a terminal, plain lines elsewhere.
+def epochs(job: "Job", total: int, done: int = 0) -> "Iterator[Callable[[Epoch], None]]":
+    """Show a run's epochs as they end: a bar on a terminal, plain lines elsewhere; ``done`` were before.
 
     Yields what is to be called with each completed epoch.
     """
     title = f"run {job.number} of {job.total}  {job.name}" if job.total > 1 else job.name
     if not out.is_terminal:
         out.print(escape(title), soft_wrap=True)
+        if done:
+            out.print(f"  goes on after epoch {done}/{total}")
         yield _plain_line(total)
         return
     columns = (
@@ -83,7 +86,7 @@ def epochs(job: "Job", total: int) -> "Iterator[Callable[[Epoch], None]]":
         TimeRemainingColumn(compact=True),
     )
     with Progress(*columns, console=out, transient=True) as progress:
-        task = progress.add_task(title, total=total, scores="starting")
+        task = progress.add_task(title, total=total, completed=done, scores="starting")
 
         def show(epoch: "Epoch") -> None:
             progress.update(task, completed=epoch.number, scores=_scores(epoch))
@@ -93,12 +96,25 @@ def epochs(job: "Job", total: int) -> "Iterator[Callable[[Epoch], None]]":
 
 def run_ends(job: "Job", result: "Result") -> None:
     """One line: what the run reached."""
-    place = f"{job.number}/{job.total} " if job.total > 1 else ""
     out.print(
-        f"[green]✓[/] {place}[bold]{escape(job.name)}[/]  val_accuracy {result.best.scores['val_accuracy']:.4f} "
+        f"[green]✓[/] {_place(job)}[bold]{escape(job.name)}[/]  val_accuracy {result.best.scores['val_accuracy']:.4f} "
         f"(epoch {result.best.number})  test {result.test_accuracy:.4f}  {result.seconds:.1f} s",
         soft_wrap=True,
     )
+
+
+def run_is_kept(job: "Job", record: "Record") -> None:
+    """One line: a run that an earlier command finished."""
+    best = record.metrics.get("best/val_accuracy", math.nan)
+    out.print(
+        f"[green]✓[/] {_place(job)}[bold]{escape(job.name)}[/]  kept, finished before: val_accuracy {best:.4f}",
+        soft_wrap=True,
+    )
+
+
+def run_is_elsewhere(job: "Job") -> None:
+    """One line: a run that another process is at."""
+    out.print(f"  {_place(job)}{escape(job.name)}  left to another process, which runs it now", soft_wrap=True)
 
 
 def run_fails(job: "Job", reason: str) -> None:
@@ -106,84 +122,6 @@ def run_fails(job: "Job", reason: str) -> None:
     place = f"{job.number} of {job.total} " if job.total > 1 else ""
     overrides = " ".join(job.overrides) or "no overrides"
     _err.print(f"[bold red]✗ run {place}failed[/] ({escape(overrides)}): {escape(reason)}")
-
-
-def leaderboard(board: "Leaderboard") -> None:
-    """The ranking of a sweep, as a table of the keys that differ and what was reached."""
-    from mnist_exp.analysis.leaderboard import COLUMNS
-
-    table = Table(title="Ranked by best validation accuracy", **_TABLE)
-    table.add_column("#", justify="right")
-    for key in board.keys:
-        table.add_column(escape(key), overflow="fold")
-    for _, title in COLUMNS:
-        table.add_column(title, justify="right", overflow="fold")
-    for rank, record in enumerate(board.ranked, 1):
-        params = [escape(record.params.get(key, "")) for key in board.keys]
-        metrics = [_cell(metric, record.metrics.get(metric)) for metric, _ in COLUMNS]
-        table.add_row(str(rank), *params, *metrics, style="bold" if rank == 1 else None)
-    for record in board.others:
-        params = [escape(record.params.get(key, "")) for key in board.keys]
-        table.add_row("-", *params, f"[red]{record.status}[/]", *[""] * (len(COLUMNS) - 1))
-    out.print(table)
-
-
-def comparison(result: "Comparison") -> None:
-    """Configurations over their seeds: the ranking, and how sure it is."""
-    by, other = result.measure.by, "last" if result.measure.by == "best" else "best"
-    table = Table(title=f"Ranked by the mean {result.measure.words()}", **_TABLE)
-    table.add_column("#", justify="right")
-    for key in result.keys:
-        table.add_column(escape(key), overflow="fold")
-    for heading in ("n", f"mean ({by})", "95 % interval", "std", "min", "max", f"mean ({other})", "against the first"):
-        table.add_column(heading, justify="left" if heading.startswith("against") else "right")
-    for rank, row in enumerate(result.rows, 1):
-        params = [escape(row.params.get(key, "")) for key in result.keys]
-        if row.spread is None:
-            table.add_row("-", *params, "0", *[""] * 6, f"[red]{escape(row.how_others_ended())}[/]")
-            continue
-        spread = row.spread
-        others = f" [red]({escape(row.how_others_ended())})[/]" if row.others else ""
-        table.add_row(
-            str(rank),
-            *params,
-            f"{spread.n}{others}",
-            f"{spread.mean:.4f}",
-            f"{spread.low:.4f} .. {spread.high:.4f}" if spread.n > 1 else "one seed",
-            f"{spread.std:.4f}" if spread.n > 1 else "",
-            f"{spread.min:.4f}",
-            f"{spread.max:.4f}",
-            f"{row.other_spread.mean:.4f}" if row.other_spread else "",
-            _against(row.against_winner),
-            style="bold" if rank == 1 else None,
-        )
-    out.print(table)
-    out.print(f"{escape(result.conclusion())}", soft_wrap=True)
-    if result.winner and result.winner.spread and result.winner.spread.n == 1:
-        out.print("One seed says nothing of the spread: add seed=range(8) to the sweep for intervals.", soft_wrap=True)
-
-
-def verdicts(answers: "Sequence[ClaimAnswer]", caveats: "Sequence[str]") -> None:
-    """The published claims, each with its figures, ours, and what became of it."""
-    table = Table(title="The published claims", show_lines=False, **_TABLE)
-    for heading in ("", "published", "ours: mean", "95 % interval", "min .. max", "percentile", "verdict"):
-        table.add_column(heading, justify="left" if heading in ("", "verdict") else "right")
-    for number, claim in enumerate(answers, 1):
-        table.add_row(f"[bold]{number}. {escape(claim.says)}[/]", *[""] * 5, f"[bold]{claim.verdict}[/]")
-        for each in claim.answers:
-            spread = each.spread
-            table.add_row(
-                f"   {escape(each.check.words())}",
-                f"{each.check.published:.3g}",
-                f"{spread.mean:.4f}" if spread else "no run",
-                f"{spread.low:.4f} .. {spread.high:.4f}" if spread and spread.n > 1 else "",
-                f"{spread.min:.4f} .. {spread.max:.4f}" if spread else "",
-                f"{each.percentile:.0f}" if spread else "",
-                f"{each.verdict}{f' ({each.difference.words()})' if each.difference else ''}",
-            )
-    out.print(table)
-    for caveat in caveats:
-        out.print(f"[bold yellow]{escape(caveat)}[/]", soft_wrap=True)
 
 
 def how_to_look(uri: str) -> None:
@@ -194,10 +132,56 @@ def how_to_look(uri: str) -> None:
     out.print(f"See it in the MLflow UI:  [bold]{escape(_command())} ui{escape(where)}[/]", soft_wrap=True)
 
 
+def how_to_resume(arguments: "Sequence[str]") -> None:
+    """The last line after an interruption: the command that goes on from there."""
+    again = [each for each in arguments if not each.startswith("resume=")]
+    command = shlex.join(["python", "-m", "mnist_exp", *again, "resume=true"])
+    _err.print(f"Interrupted. This goes on from there:  [bold]{escape(command)}[/]")
+
+
+def unsent(waiting: "Sequence[tuple[str, Unsent]]") -> None:
+    """What of the runs the store does not have, and how it will."""
+    refused = [(name, each) for name, each in waiting if each.refused]
+    away = [(name, each) for name, each in waiting if not each.refused]
+    if away:
+        runs = "1 run" if len(away) == 1 else f"{len(away)} runs"
+        warning(f"{sum(each.entries for _, each in away)} entries of {runs} wait to be sent: {away[-1][1].reason}")
+        _err.print(f"Nothing is lost: they are in a journal. Send them with  [bold]{escape(_command())} sync[/]")
+    for name, each in refused:
+        warning(f"{each.entries} entries of {name} were refused: {each.reason}")
+
+
+def postponed(reason: str) -> None:
+    """That a sweep is not ranked yet, and what ranks it."""
+    warning(f"the sweep is not ranked yet: {reason}")
+    _err.print(f"Nothing is lost. What waits is sent, and the sweep ranked, by  [bold]{escape(_command())} sync[/]")
+
+
+def journal(found: "Found") -> None:
+    """One line: what became of a journal, or what it waits for."""
+    name, entries, folder = escape(found.name), f"{found.entries} entries", escape(str(found.folder))
+    vanished = "its process vanished, closed as KILLED; " if found.vanished else ""
+    remark = f" ({escape(found.remark)})" if found.remark else ""
+    said = {
+        "running": f"{name}: goes on",
+        "on another host": f"{name}: goes on {escape(found.remark)}, as far as can be told from here",
+        "waiting": f"[yellow]{name}[/]: {vanished}{entries} wait{remark}",
+        "sent": f"[green]✓[/] {name}: {vanished}{entries} sent{remark}",
+        "resumable": f"[green]✓[/] {name}: {vanished}can be taken up again with resume=true{remark}",
+        "refused": f"[red]{name}[/]: {vanished}the store will not take all of it{remark}, see {folder}",
+        "unreadable": f"[red]{name}[/]: {folder} cannot be read{remark}",
+    }
+    out.print(said[found.state], soft_wrap=True)
+
+
 def links(named: Mapping[str, str]) -> None:
     """Addresses to open in a browser, one a line."""
     for name, address in named.items():
         out.print(f"  {escape(name)}\n    [bold]{escape(address)}[/]", soft_wrap=True)
+
+
+def _place(job: "Job") -> str:
+    return f"{job.number}/{job.total} " if job.total > 1 else ""
 
 
 def _command() -> str:
@@ -207,13 +191,6 @@ def _command() -> str:
         return "mnist-exp"
     here = Path.cwd()
     return str(beside.relative_to(here)) if beside.is_relative_to(here) else str(beside)
-
-
-def _against(difference: "Difference | None") -> str:
-    if difference is None:
-        return ""
-    interval = "" if math.isnan(difference.low) else f" [{difference.low:+.4f}, {difference.high:+.4f}]"
-    return f"{difference.mean:+.4f}{interval} {'' if difference.paired else 'unpaired, '}{difference.words()}"
 
 
 def _plain_line(total: int) -> "Callable[[Epoch], None]":
@@ -231,11 +208,3 @@ def _plain_line(total: int) -> "Callable[[Epoch], None]":
 def _scores(epoch: "Epoch") -> str:
     shown = ("loss", "accuracy", "val_accuracy")
     return "  ".join(f"{name} {epoch.scores[name]:.4f}" for name in shown)
-
-
-def _cell(metric: str, value: float | None) -> str:
-    if value is None:
-        return ""
-    if metric == "best/epoch":
-        return f"{value:.0f}"
-    return f"{value:.1f}" if metric.endswith("seconds") else f"{value:.4f}"

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from scipy import stats
 from mnist_exp import cli, load_runs
 from mnist_exp.analysis import records
 from mnist_exp.errors import StoreError
-from mnist_exp.tracking import store
+from mnist_exp.tracking import journal, store
 from mnist_exp.tracking.mlflow import MlflowTracker
 from mnist_exp.tracking.tracker import Measurement, Status
 
@@ -49,6 +50,12 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
         if sweep == "first":
             parent.close(Status.FAILED)
     return uri
+
+
+@pytest.fixture(autouse=True)
+def no_journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command sends what waits first: none of the project's."""
+    monkeypatch.setattr(journal, "root", lambda: tmp_path / "journal")
 
 
 @pytest.fixture

@@ -1,10 +1,11 @@
 """One run, told to a tracker: all that a team needs to judge it."""
 
 import dataclasses
+import errno
 import json
 import logging
+import os
 import shlex
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,8 +19,10 @@ from mnist_exp.data import datasets
 from mnist_exp.data.files import Arrays
 from mnist_exp.errors import RunFailed, StoreError
 from mnist_exp.run import Job, run
-from mnist_exp.tracking.background import BackgroundTracker
-from mnist_exp.tracking.tracker import Content, MemoryTracker, Status
+from mnist_exp.tracking import journal as journals
+from mnist_exp.tracking.forwarding import JournalTracker
+from mnist_exp.tracking.journal import Journal, Opening
+from mnist_exp.tracking.tracker import Content, MemoryTracker, Status, Tracker
 from mnist_exp.training.epochs import Epoch
 
 Composed = Callable[..., RunConfig]
@@ -124,10 +127,17 @@ def test_best_values_are_those_of_the_epochs(tracker: MemoryTracker) -> None:
     assert tracker.metrics["best/val_loss"][0] == min(tracker.metrics["val_loss"].values())
 
 
-def test_test_scores_are_those_of_the_model_that_was_kept(tracker: MemoryTracker) -> None:
-    test = tracker.datasets["training"].test
-    assert tracker.model is not None
-    again = evaluation.evaluate(test.labels, tracker.model.predict(test.images, verbose=0))
+def test_test_scores_are_those_of_the_model_that_was_kept(
+    tracker: MemoryTracker, composed: Composed, tmp_path: Path
+) -> None:
+    import mlflow.pyfunc
+
+    assert callable(tracker.model)
+    (tmp_path / "model").mkdir()
+    tracker.model(tmp_path / "model")
+    kept = mlflow.pyfunc.load_model(str(tmp_path / "model"))
+    test = datasets.load(composed().data).test
+    again = evaluation.evaluate(test.labels, kept.predict(test.images))
     assert again.accuracy == tracker.metrics["test/accuracy"][0]
     assert again.loss == pytest.approx(tracker.metrics["test/loss"][0], rel=1e-5)
     table = np.genfromtxt(tracker.artifacts["evaluation/confusion_matrix.csv"].decode().splitlines(), delimiter=",")
@@ -183,45 +193,104 @@ def test_a_mistake_of_ours_ends_failed_too(
 
 
 class Broken(MemoryTracker):
-    """A store that takes no files, from the beginning or once it is full."""
+    """A store that takes no files."""
 
-    def __init__(self, full: bool = True) -> None:
-        super().__init__()
-        self.full = full
-
-    def log_artifact(self, path: str, content: Content) -> None:
-        if self.full:
-            raise StoreError("disk full")
-        super().log_artifact(path, content)
+    def log_artifact(self, path: str, content: Content) -> None:  # noqa: ARG002
+        raise StoreError("disk full")
 
 
 def test_a_store_that_takes_no_files_leaves_no_run_open(
     composed: Composed, job: Job, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = composed("training.epochs=1", "data.limit=100")
-    for tracker in (broken := Broken(), BackgroundTracker(broken_too := Broken())):
-        with caplog.at_level(logging.CRITICAL), pytest.raises(RunFailed, match="disk full"):
-            run(config, job, datasets.load(config.data), tracker, lambda _: None)
-    for each in (broken, broken_too):
-        assert (each.status, each.tags["failure"]) == (Status.FAILED, "StoreError")
+    config, tracker = composed("training.epochs=1", "data.limit=100"), Broken()
+    with caplog.at_level(logging.CRITICAL), pytest.raises(RunFailed, match="disk full"):
+        run(config, job, datasets.load(config.data), tracker, lambda _: None)
+    assert (tracker.status, tracker.tags["failure"]) == (Status.FAILED, "StoreError")
+
+
+Journalled = Callable[[Tracker], JournalTracker]
+
+
+@pytest.fixture
+def journalled(tmp_path: Path) -> Journalled:
+    """Puts a journal in front of a store."""
+    opening = Opening("KEY", "a run", "memory", "digits", None, {}, 1_000, journals.host())
+    return lambda store: JournalTracker(Journal(tmp_path / "journal" / "KEY", new=True), opening, lambda _: store)
+
+
+def test_through_a_journal_the_store_gets_all_that_it_gets_without_one(
+    composed: Composed, job: Job, journalled: Journalled, tracker: MemoryTracker
+) -> None:
+    config = composed("model.units=6", "optimizer.lr=0.01", "training.epochs=3")
+    behind = journalled(store := MemoryTracker())
+    run(config, job, datasets.load(config.data), behind, lambda _: None)
+    assert behind.settle(0) is None
+    assert (store.params, store.datasets, store.status) == (tracker.params, tracker.datasets, tracker.status)
+    assert store.artifacts.keys() == tracker.artifacts.keys()
+    assert store.tags.keys() == tracker.tags.keys()
+    assert {name: list(steps) for name, steps in store.metrics.items()} == {
+        name: list(steps) for name, steps in tracker.metrics.items()
+    }
+    assert store.metrics["val_loss"] == tracker.metrics["val_loss"]
+
+
+def test_a_run_finishes_while_its_store_is_away(
+    composed: Composed, job: Job, journalled: Journalled, caplog: pytest.LogCaptureFixture
+) -> None:
+    config, behind = composed("training.epochs=1", "data.limit=100"), journalled(Broken())
+    with caplog.at_level(logging.CRITICAL):
+        run(config, job, datasets.load(config.data), behind, lambda _: None)
+        unsent = behind.settle(0)
+    assert unsent is not None
+    assert unsent.reason == "disk full"
+    ended = journals.read(behind.journal.folder).ended
+    assert ended is not None
+    assert ended.content == {"status": "FINISHED"}
+
+
+def test_a_disk_that_fills_up_ends_a_run_failed_with_its_reason(
+    composed: Composed,
+    job: Job,
+    journalled: Journalled,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The journal holds some room back for the last words."""
+    config, behind, write = (
+        composed("training.epochs=3", "data.limit=100"),
+        journalled(store := MemoryTracker()),
+        os.pwrite,
+    )
+    reserve = behind.journal.folder / "reserve"
+
+    def full(file: int, data: bytes, place: int) -> int:
+        if reserve.exists() and b'"val_loss"' in data:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(file, data, place)
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with caplog.at_level(logging.CRITICAL), pytest.raises(RunFailed, match="No space left on device"):
+        run(config, job, datasets.load(config.data), behind, lambda _: None)
+    assert behind.settle(0) is None
+    assert (store.status, store.tags["failure"]) == (Status.FAILED, "StoreError")
+    assert "No space left on device" in store.artifacts["log/traceback.txt"].decode()
 
 
 def test_ctrl_c_is_no_failure_of_the_store_even_when_there_is_one(
-    composed: Composed, job: Job, caplog: pytest.LogCaptureFixture
+    composed: Composed, job: Job, journalled: Journalled, caplog: pytest.LogCaptureFixture
 ) -> None:
-    broken = Broken(full=False)
-    tracker = BackgroundTracker(broken)
+    behind = journalled(Broken())
 
     def interrupt(_: Epoch) -> None:
-        broken.full = True
-        tracker.log_artifact("a file", b"")
-        tracker._messages.put(settled := threading.Event())
-        settled.wait()  # its error waits for the next call
         raise KeyboardInterrupt
 
     with caplog.at_level(logging.CRITICAL), pytest.raises(KeyboardInterrupt):
-        run(composed("data.limit=100"), job, datasets.load(composed().data), tracker, interrupt)
-    assert (broken.status, broken.tags["failure"]) == (Status.KILLED, "interrupted")
+        run(composed("data.limit=100"), job, datasets.load(composed().data), behind, interrupt)
+    behind.settle(0)
+    found = journals.read(behind.journal.folder)
+    assert found.ended is not None
+    assert found.ended.content == {"status": "KILLED"}
+    assert {"failure": "interrupted"} in [entry.content for entry in found.entries if entry.kind == "tags"]
 
 
 def test_ctrl_c_ends_a_run_as_killed(composed: Composed, job: Job) -> None:

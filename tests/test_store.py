@@ -1,15 +1,19 @@
 """The store: where it is, created once however many come at once, found again after a move."""
 
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos import databricks_pb2
 
 from mnist_exp import project
 from mnist_exp.config import TrackingConfig
-from mnist_exp.errors import StoreError
+from mnist_exp.errors import Refused, StoreError
 from mnist_exp.tracking import store
 from mnist_exp.tracking.mlflow import MlflowTracker
 from mnist_exp.tracking.tracker import Status
@@ -52,6 +56,41 @@ class TestWhere:
     def test_a_server_that_is_away_is_said_so(self) -> None:
         with pytest.raises(StoreError, match="cannot be used: no server answers there"):
             store.connect("http://127.0.0.1:9")
+
+
+class TestErrors:
+    """Whoever sends a journal tries again after any error but a refusal."""
+
+    @pytest.mark.parametrize(
+        "code", ["INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"]
+    )
+    def test_what_no_further_attempt_changes_is_refused(self, code: str) -> None:
+        with pytest.raises(Refused, match="the tracking store http://host refused it: no$"), storing():
+            raise MlflowException("no\nand why", getattr(databricks_pb2, code))
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            MlflowException("a server that starts", databricks_pb2.TEMPORARILY_UNAVAILABLE),
+            MlflowException("a mistake of the server's", databricks_pb2.INTERNAL_ERROR),
+            sqlite3.OperationalError("database is locked"),
+            OSError("No space left on device"),
+        ],
+        ids=lambda error: str(error),
+    )
+    def test_anything_else_may_pass(self, error: Exception) -> None:
+        with pytest.raises(StoreError, match=f"cannot be used: {error}") as raised, storing():
+            raise error
+        assert not isinstance(raised.value, Refused)
+
+    def test_a_run_that_is_not_there_is_refused_by_the_real_one(self, tmp_path: Path) -> None:
+        uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+        with pytest.raises(Refused, match="not found"):
+            MlflowTracker(store.connect(uri), uri, "0" * 32).set_tags({"note": "to nobody"})
+
+
+def storing() -> AbstractContextManager[None]:
+    return store.storing("http://me:secret@host")
 
 
 def one_run(folder: Path, experiment: str = "mnist") -> tuple[str, str]:

@@ -1,17 +1,25 @@
 """A sweep's parent run ends as its jobs did, whatever becomes of the report."""
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mnist_exp.errors import StoreError
+from mnist_exp.identity import Identity
 from mnist_exp.reports import sweep as report
 from mnist_exp.sweeps import sweep
-from mnist_exp.sweeps.sweep import Sweep
+from mnist_exp.sweeps.sweep import Postponed, Sweep
+from mnist_exp.tracking import journal as journals
 from mnist_exp.tracking import store
+from mnist_exp.tracking.journal import Journal, Opening
 from mnist_exp.tracking.mlflow import MlflowTracker
 from mnist_exp.tracking.tracker import Content, Measurement, Status
+
+IDENTITY = Identity("config", "data", "code", "libraries")
+COMMAND = ("model.units=4,10",)
 
 
 @pytest.fixture(scope="module")
@@ -19,45 +27,51 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
 
 
+@pytest.fixture(autouse=True)
+def journals_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(journals, "root", lambda: tmp_path / "journal")
+    return tmp_path / "journal"
+
+
 @pytest.fixture
 def begun(uri: str, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     """A sweep of two jobs; the variable that it sets goes with the test."""
-    monkeypatch.delenv("MNIST_EXP_SWEEP", raising=False)
-    begun = sweep.begin(uri, "mnist", ["model.units"], [["model.units=4"], ["model.units=10"]])
     monkeypatch.setenv("MNIST_EXP_SWEEP", "for the test to take away again")
-    return begun
+    return sweep.begin(uri, "mnist", ["model.units"], [["model.units=4"], ["model.units=10"]], IDENTITY, COMMAND)
 
 
-def ran(begun: Sweep, units: int, status: Status, accuracy: float, seed: int = 17) -> None:
+def ran(begun: Sweep, units: int, status: Status, accuracy: float, seed: int = 17, ended_ms: int | None = None) -> None:
     """A job of the sweep that ended."""
     client = store.connect(begun.uri)
     run = MlflowTracker.open(client, begun.uri, begun.experiment_id, f"model.units={units}", parent=begun.run_id)
     run.log_params({"model.units": units, "seed": seed})
     run.set_tags({"dataset": "mnist", "dataset.digest": "d"})
     run.log_metrics(Measurement({"val_accuracy": accuracy}, 1), Measurement({"best/val_accuracy": accuracy}))
-    run.close(status)
+    run.close(status, ended_ms)
 
 
 @pytest.mark.parametrize(
-    ("second", "interrupted", "expected"),
+    ("second", "interrupted", "expected", "counted"),
     [
-        (Status.FINISHED, False, "FINISHED"),
-        (Status.FAILED, False, "FAILED"),
-        (Status.KILLED, True, "KILLED"),
-        (None, True, "KILLED"),
-        (None, False, "FAILED"),
+        (Status.FINISHED, False, "FINISHED", (2, 0, 0, 0)),
+        (Status.FAILED, False, "FAILED", (1, 1, 0, 0)),
+        (Status.KILLED, True, "KILLED", (1, 0, 1, 0)),
+        (None, True, "KILLED", (1, 0, 0, 1)),
+        (None, False, "FAILED", (1, 0, 0, 1)),
     ],
     ids=["all well", "one failed", "interrupted", "interrupted between jobs", "one never began"],
 )
-def test_the_parent_ends_as_its_jobs_did(begun: Sweep, second: Status | None, interrupted: bool, expected: str) -> None:
+def test_the_parent_ends_as_its_jobs_did(
+    begun: Sweep, second: Status | None, interrupted: bool, expected: str, counted: tuple[int, ...]
+) -> None:
     ran(begun, 4, Status.FINISHED, 0.8)
     if second is not None:
         ran(begun, 10, second, 0.9)
     sweep.finish(begun, interrupted=interrupted)
     parent = store.connect(begun.uri).get_run(begun.run_id)
     assert parent.info.status == expected
-    done = 2 if second is Status.FINISHED else 1
-    assert (parent.data.metrics["jobs/finished"], parent.data.metrics["jobs/failed"]) == (done, 2 - done)
+    names = ("finished", "failed", "killed", "never_begun")
+    assert tuple(parent.data.metrics[f"jobs/{name}"] for name in names) == counted
 
 
 def test_winner_and_conclusion_stand_in_the_notes_of_the_parent(begun: Sweep, tmp_path: Path) -> None:
@@ -109,7 +123,7 @@ def test_a_sweep_that_cannot_begin_leaves_no_parent_open(uri: str, monkeypatch: 
 
     monkeypatch.setattr(MlflowTracker, "log_artifact", full)
     with pytest.raises(StoreError, match="disk full"):
-        sweep.begin(uri, "mnist", ["never.began"], [])
+        sweep.begin(uri, "mnist", ["never.began"], [], IDENTITY, COMMAND)
     client = store.connect(uri)
     (parent,) = client.search_runs(["1"], "attributes.run_name = 'never.began'")
     assert parent.info.status == "FAILED"
@@ -141,3 +155,99 @@ def test_a_report_that_cannot_be_made_changes_nothing_about_how_it_ended(
     client = store.connect(begun.uri)
     assert client.get_run(begun.run_id).info.status == "FINISHED"
     assert "sweep/leaderboard.csv" in {file.path for file in client.list_artifacts(begun.run_id, "sweep")}
+
+
+def test_its_journal_is_held_while_it_goes_on_and_gone_when_it_ended(begun: Sweep, journals_root: Path) -> None:
+    (folder,) = journals.folders(journals_root)
+    assert journals.in_use(folder)
+    reading = journals.read(folder)
+    assert reading.sweep is not None
+    assert (reading.sweep["run_id"], reading.sweep["keys"], reading.sweep["total"]) == (
+        begun.run_id,
+        ["model.units"],
+        2,
+    )
+    sweep.finish(begun, interrupted=True)
+    assert journals.folders(journals_root) == []
+
+
+def test_no_password_lies_in_it(journals_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MNIST_EXP_SWEEP", "for the test to take away again")
+    sweep._hold(Sweep("RUN", "https://me:secret@host", "1", (), 0), Journal(journals_root / "RUN", new=True))
+    try:
+        assert b"secret" not in (journals_root / "RUN" / "journal.jsonl").read_bytes()
+    finally:
+        sweep._held.pop("RUN").remove()
+
+
+def waiting_run(begun: Sweep, where: Path) -> Journal:
+    """The journal of a job of the sweep, of which the store does not have everything."""
+    journal = Journal(where / "RUN", new=True)
+    journal.open(Opening("RUN", "model.units=10", begun.uri, "mnist", begun.run_id, {}, 1_000, journals.host()))
+    journal.append("close", {"status": "FINISHED"})
+    journal.release()
+    return journal
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_sweep_whose_runs_wait_is_ranked_later_as_if_it_were_now(
+    begun: Sweep, journals_root: Path, interrupted: bool
+) -> None:
+    ran(begun, 4, Status.FINISHED, 0.8, ended_ms=1_000)
+    run = waiting_run(begun, journals_root)
+    with pytest.raises(Postponed, match="1 of its runs are not in the store yet"):
+        sweep.finish(begun, interrupted=interrupted)
+    assert store.connect(begun.uri).get_run(begun.run_id).info.status == "RUNNING"
+    assert not journals.in_use(journals_root / begun.run_id)
+    os.utime(journals_root / begun.run_id / "journal.jsonl", (9_000_000_000, 9_000_000_000))
+    reading = journals.read(journals_root / begun.run_id)
+    assert reading.ended is not None
+
+    ran(begun, 10, Status.FINISHED, 0.9, ended_ms=1_000)
+    (run.folder / "sent").write_text("2")
+    sweep.close_vanished(reading, begun.uri)
+    parent = store.connect(begun.uri).get_run(begun.run_id)
+    assert (parent.info.status, parent.info.end_time) == (
+        "KILLED" if interrupted else "FINISHED",
+        reading.ended.time_ms,
+    )
+    assert parent.data.metrics["jobs/finished"] == 2
+
+
+def test_one_that_was_taken_up_again_is_open_again(begun: Sweep, journals_root: Path) -> None:
+    """What it waited for when it ended the first time says nothing of how it ends the next time."""
+    waiting_run(begun, journals_root)
+    with pytest.raises(Postponed):
+        sweep.finish(begun)
+    assert sweep.take_up(begun.uri, "mnist", begun.keys, begun.total, IDENTITY, COMMAND) is None
+    assert journals.read(journals_root / begun.run_id).ended is None
+    sweep._held.pop(begun.run_id).release()
+
+
+def test_a_store_that_is_away_at_the_end_postpones_it(begun: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(_: str) -> None:
+        raise StoreError("no server answers there")
+
+    monkeypatch.setattr(store, "connect", away)
+    with pytest.raises(Postponed, match="no server answers there"):
+        sweep.finish(begun)
+    assert journals.read(journals.root() / begun.run_id).ended is not None
+
+
+def test_closing_a_sweep_again_with_the_same_time_changes_nothing(begun: Sweep) -> None:
+    ran(begun, 4, Status.FINISHED, 0.8)
+    ran(begun, 10, Status.FAILED, 0.9)
+    client = store.connect(begun.uri)
+
+    def state() -> dict[str, Any]:
+        run = client.get_run(begun.run_id)
+        points = {name: len(client.get_metric_history(begun.run_id, name)) for name in run.data.metrics}
+        files = sorted(file.path for file in client.list_artifacts(begun.run_id, "sweep"))
+        return {"run": run.to_dictionary(), "points": points, "files": files}
+
+    sweep.close(begun, interrupted=False, time_ms=2_000_000_000_000)
+    before = state()
+    sweep.close(begun, interrupted=False, time_ms=2_000_000_000_000)
+    assert state() == before
+    assert set(before["points"].values()) == {1}
+    sweep.finish(begun)

@@ -1,11 +1,13 @@
 """What every tracker promises, held against each of them; and what MLflow's adds."""
 
 import json
-import logging
 import threading
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import pytest
@@ -13,13 +15,17 @@ import pytest
 from mnist_exp import models
 from mnist_exp.config import RunConfig
 from mnist_exp.data import datasets
-from mnist_exp.errors import StoreError
-from mnist_exp.tracking import store
-from mnist_exp.tracking.background import BackgroundTracker
+from mnist_exp.errors import Refused, StoreError
+from mnist_exp.tracking import flavour, journal, mlflow, store
+from mnist_exp.tracking.forwarding import JournalTracker
+from mnist_exp.tracking.journal import Journal, Opening
+from mnist_exp.tracking.machine import Watch
 from mnist_exp.tracking.mlflow import MlflowTracker
-from mnist_exp.tracking.tracker import Measurement, MemoryTracker, Status, Tracker
+from mnist_exp.tracking.tracker import DatasetInput, Measurement, MemoryTracker, Status, Tracker
 
 Composed = Callable[..., RunConfig]
+
+DATASET = DatasetInput("digits", "d" * 64, "scikit-learn", {"train": 1500, "test": 297})
 
 
 @pytest.fixture(scope="module")
@@ -29,46 +35,175 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def mlflow_tracker(uri: str) -> MlflowTracker:
-    client = store.connect(uri)
-    return MlflowTracker.open(client, uri, store.experiment_id(client, uri, "contract"), "a run")
+def opening(uri: str) -> Opening:
+    """What a run begins with; its key is its own."""
+    return Opening(uuid.uuid4().hex, "a run", uri, "contract", None, {"heartbeat": "1"}, 1_000, "host")
 
 
-@pytest.fixture(params=["memory", "mlflow", "memory in the background", "mlflow in the background"])
-def tracker(request: pytest.FixtureRequest) -> Tracker:
-    kept_by: Tracker = MemoryTracker() if "memory" in request.param else request.getfixturevalue("mlflow_tracker")
-    return BackgroundTracker(kept_by) if "background" in request.param else kept_by
-
-
+@dataclass
 class Kept:
-    """What a tracker kept, read back the same way from each."""
+    """What of a run was kept, read back the same way from every tracker; lists show what was kept twice."""
 
-    def __init__(self, tracker: Tracker, uri: str, tmp_path: Path) -> None:
-        if isinstance(tracker, BackgroundTracker):
-            tracker.flush()
-            tracker = tracker.tracker
-        self.params: dict[str, str]
-        if isinstance(tracker, MemoryTracker):
-            self.params = {key: "null" if v is None else str(v).lower() for key, v in tracker.params.items()}
-            self.metrics = tracker.metrics
-            self.tags, self.artifacts = tracker.tags, tracker.artifacts
-            self.status = tracker.status
-            return
-        client = store.connect(uri)
-        run = client.get_run(tracker.run_id)
-        self.params, self.tags = dict(run.data.params), dict(run.data.tags)
-        self.metrics = {
-            name: {point.step: point.value for point in client.get_metric_history(tracker.run_id, name)}
-            for name in run.data.metrics
-        }
-        folder = Path(client.download_artifacts(tracker.run_id, "", str(tmp_path)))
-        self.artifacts = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-        self.status = None if run.info.status == "RUNNING" else Status(run.info.status)
+    params: dict[str, str]
+    metrics: dict[str, list[tuple[int, float]]]
+    tags: dict[str, str]
+    artifacts: dict[str, bytes]
+    datasets: list[tuple[str, str, str]]
+    models: list[bytes]
+    status: Status | None
+    ended_ms: int | None = field(default=None)
+
+
+class Place(Protocol):
+    """Where runs are kept."""
+
+    def open(self, opening: Opening) -> Tracker:
+        """Begin a run, or open again what was begun."""
+        ...
+
+    def refused(self, call: Callable[[], None]) -> bool:
+        """Whether the place will never take what the call says."""
+        ...
+
+    def left(self) -> None:
+        """What happens when a program ends."""
+        ...
+
+    def kept(self, opening: Opening) -> Kept:
+        """What there is of a run, once everything arrived."""
+        ...
+
+
+class Memory:
+    def __init__(self, scratch: Path) -> None:
+        self.scratch = scratch
+        self.tracker = MemoryTracker()
+
+    def open(self, opening: Opening) -> Tracker:  # noqa: ARG002
+        return self.tracker
+
+    def refused(self, call: Callable[[], None]) -> bool:
+        with pytest.raises(Refused):
+            call()
+        return True
+
+    def left(self) -> None:
+        pass
+
+    def kept(self, opening: Opening) -> Kept:  # noqa: ARG002
+        model, models = self.tracker.model, []
+        if model is not None:
+            folder = model
+            if callable(folder):
+                folder = self.scratch / "model"
+                folder.mkdir()
+                assert callable(model)
+                model(folder)
+            models = [(folder / "weights").read_bytes()]
+        return Kept(
+            {key: "null" if value is None else str(value).lower() for key, value in self.tracker.params.items()},
+            {name: sorted(points.items()) for name, points in self.tracker.metrics.items()},
+            self.tracker.tags,
+            self.tracker.artifacts,
+            [(context, each.name, each.digest[:32]) for context, each in self.tracker.datasets.items()],
+            models,
+            self.tracker.status,
+            self.tracker.ended_ms,
+        )
+
+
+class Mlflow:
+    def __init__(self, scratch: Path, uri: str) -> None:
+        self.scratch, self.uri = scratch, uri
+
+    def open(self, opening: Opening) -> Tracker:
+        return mlflow.deliver(self.uri)(opening)
+
+    def refused(self, call: Callable[[], None]) -> bool:
+        with pytest.raises(Refused):
+            call()
+        return True
+
+    def left(self) -> None:
+        pass
+
+    def kept(self, opening: Opening) -> Kept:
+        client = store.connect(self.uri)
+        run_id = mlflow.find(client, store.experiment_id(client, self.uri, opening.experiment), opening.key)
+        assert run_id is not None
+        run = client.get_run(run_id)
+        assert run.inputs is not None
+        assert run.outputs is not None
+        scratch = self.scratch / "downloaded"
+        scratch.mkdir(exist_ok=True)
+        folder = Path(client.download_artifacts(run_id, "", str(scratch)))
+        locations = [client.get_logged_model(each.model_id).artifact_location for each in run.outputs.model_outputs]
+        return Kept(
+            dict(run.data.params),
+            {
+                name: sorted((point.step, point.value) for point in client.get_metric_history(run_id, name))
+                for name in run.data.metrics
+            },
+            dict(run.data.tags),
+            {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()},
+            [(each.tags[0].value, each.dataset.name, each.dataset.digest) for each in run.inputs.dataset_inputs],
+            [(Path(location) / "weights").read_bytes() for location in locations],
+            None if run.info.status == "RUNNING" else Status(run.info.status),
+            run.info.end_time,
+        )
+
+
+class Journalled:
+    """A journal around another place."""
+
+    def __init__(self, scratch: Path, behind: Place) -> None:
+        self.scratch, self.behind = scratch, behind
+        self.tracker: JournalTracker
+
+    def open(self, opening: Opening) -> Tracker:
+        folder = self.scratch / "journal" / opening.key
+        self.tracker = JournalTracker(Journal(folder, new=not folder.exists()), opening, self.behind.open)
+        return self.tracker
+
+    def refused(self, call: Callable[[], None]) -> bool:
+        call()
+        unsent = self.tracker.settle(0)
+        return unsent is not None and unsent.refused
+
+    def left(self) -> None:
+        (self.tracker.journal.folder / journal.CHECKPOINT).write_bytes(b"")  # it may be taken up again
+        assert self.tracker.settle(0) is None
+
+    def kept(self, opening: Opening) -> Kept:
+        assert self.tracker.settle(0) is None
+        return self.behind.kept(opening)
+
+
+@pytest.fixture(params=["memory", "mlflow", "journal around memory", "journal around mlflow"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, uri: str) -> Place:
+    behind: Place = Memory(tmp_path) if "memory" in request.param else Mlflow(tmp_path, uri)
+    return Journalled(tmp_path, behind) if "journal" in request.param else behind
 
 
 @pytest.fixture
-def kept(tracker: Tracker, uri: str, tmp_path: Path) -> Callable[[], Kept]:
-    return lambda: Kept(tracker, uri, tmp_path)
+def tracker(place: Place, opening: Opening) -> Iterator[Tracker]:
+    tracker = place.open(opening)
+    yield tracker
+    if isinstance(place, Journalled):
+        place.tracker.settle(0)
+
+
+@pytest.fixture
+def kept(place: Place, tracker: Tracker, opening: Opening) -> Callable[[], Kept]:
+    return lambda: place.kept(opening)
+
+
+def save(folder: Path) -> None:
+    """A model as the trackers see one: a folder with an MLmodel file in it."""
+    from mlflow.models import Model
+
+    Model().save(str(folder / "MLmodel"))
+    (folder / "weights").write_bytes(b"weights")
 
 
 class TestContract:
@@ -77,14 +212,9 @@ class TestContract:
         expected = {"model.units": "4", "optimizer.lr": "0.001", "data.limit": "null", "data.normalize": "true"}
         assert kept().params == expected
 
-    def test_a_param_cannot_change(self, tracker: Tracker) -> None:
-        def change() -> None:
-            tracker.log_params({"seed": 2})
-            tracker.close(Status.FINISHED)  # in the background, an error shows at the next call
-
+    def test_a_param_cannot_change(self, place: Place, tracker: Tracker) -> None:
         tracker.log_params({"seed": 1})
-        with pytest.raises(StoreError):
-            change()
+        assert place.refused(lambda: tracker.log_params({"seed": 2}))
 
     def test_more_params_than_a_batch_holds(self, tracker: Tracker, kept: Callable[[], Kept]) -> None:
         tracker.log_params({f"key.{number}": number for number in range(250)})
@@ -93,7 +223,7 @@ class TestContract:
     def test_metrics_are_kept_under_their_step(self, tracker: Tracker, kept: Callable[[], Kept]) -> None:
         for step in (1, 2, 3):
             tracker.log_metrics(Measurement({"loss": 1 / step, "test/recall_0": 0.5}, step=step))
-        assert kept().metrics["loss"] == {1: 1.0, 2: 0.5, 3: pytest.approx(1 / 3)}
+        assert kept().metrics["loss"] == [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3))]
 
     def test_a_later_tag_replaces_an_earlier_one(self, tracker: Tracker, kept: Callable[[], Kept]) -> None:
         tracker.set_tags({"note": "first"})
@@ -101,160 +231,144 @@ class TestContract:
         assert kept().tags["note"] == "second"
 
     def test_artifacts_lie_where_they_were_put(self, tracker: Tracker, kept: Callable[[], Kept]) -> None:
-        tracker.log_artifact("loss.png", b"\x89PNG")
+        tracker.log_artifact("loss.png", lambda: b"\x89PNG")
         tracker.log_artifact("evaluation/report.json", b"{}")
         assert kept().artifacts == {"loss.png": b"\x89PNG", "evaluation/report.json": b"{}"}
 
+    def test_a_model_is_what_was_saved(self, tracker: Tracker, kept: Callable[[], Kept]) -> None:
+        tracker.log_model(save)
+        assert kept().models == [b"weights"]
+
+    def test_a_run_is_open_until_it_is_closed(self, tracker: Tracker, kept: Callable[[], Kept]) -> None:
+        tracker.log_params({"seed": 1})
+        found = kept()
+        assert (found.status, found.ended_ms) == (None, None)
+
     @pytest.mark.parametrize("status", list(Status))
     def test_a_run_ends_as_it_is_closed(self, tracker: Tracker, kept: Callable[[], Kept], status: Status) -> None:
-        assert kept().status is None
         tracker.close(status)
         assert kept().status == status
 
+    def test_and_when(self, tracker: Tracker, kept: Callable[[], Kept]) -> None:
+        tracker.close(Status.FINISHED, 1_700_000_000_123)
+        assert kept().ended_ms == 1_700_000_000_123
 
-class Slow(MemoryTracker):
-    """A store that takes its time: it is told when to go on. Counts how often metrics were sent."""
+    def test_said_twice_is_said_once(self, tracker: Tracker, kept: Callable[[], Kept]) -> None:
+        for _ in range(2):
+            tracker.log_params({"seed": 1, "data.limit": None})
+            tracker.set_tags({"note": "first"})
+            tracker.log_dataset(DATASET, "training")
+            tracker.log_metrics(
+                Measurement({"loss": 1.0, "accuracy": 0.5}, 1, 1000), Measurement({"loss": 0.5}, 2, 2000)
+            )
+            tracker.log_metrics(Measurement({"test/loss": 0.5}, time_ms=3000))
+            tracker.log_artifact("loss.png", b"\x89PNG")
+            tracker.log_model(save)
+        found = kept()
+        assert found.params == {"seed": "1", "data.limit": "null"}
+        assert found.metrics == {"loss": [(1, 1.0), (2, 0.5)], "accuracy": [(1, 0.5)], "test/loss": [(0, 0.5)]}
+        assert found.tags["note"] == "first"
+        assert found.datasets == [("training", "digits", "d" * 32)]
+        assert found.artifacts == {"loss.png": b"\x89PNG"}
+        assert found.models == [b"weights"]
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.go_on = threading.Event()
-        self.sent: list[int] = []
-
-    def log_metrics(self, *measurements: Measurement) -> None:
-        self.go_on.wait()
-        self.sent.append(len(measurements))
-        super().log_metrics(*measurements)
-
-
-class Away(MemoryTracker):
-    """A store that cannot be reached until it is back."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.back = False
-        self.go_on = threading.Event()
-        self.go_on.set()
-
-    def set_tags(self, tags: Mapping[str, str]) -> None:
-        self.go_on.wait()
-        if not self.back:
-            raise StoreError("no server answers there")
-        super().set_tags(tags)
-
-
-class TestBackground:
-    def test_training_does_not_wait_for_the_store(self) -> None:
-        slow = Slow()
-        tracker = BackgroundTracker(slow, gather_s=0)
-        for step in range(1, 101):
-            tracker.log_metrics(Measurement({"loss": 1 / step}, step))
-        assert not slow.metrics
-        slow.go_on.set()
-        tracker.close(Status.FINISHED)
-        assert list(slow.metrics["loss"]) == list(range(1, 101))
-
-    def test_epochs_are_sent_many_at_a_time_in_order_and_under_their_own_time(self) -> None:
-        slow = Slow()
-        slow.go_on.set()
-        tracker = BackgroundTracker(slow, gather_s=60)
-        for step in range(1, 101):
-            tracker.log_metrics(Measurement({"loss": 1 / step}, step))
-        tracker.set_tags({"what follows": "ends the waiting"})
-        tracker.close(Status.FINISHED)
-        assert slow.sent == [100]
-
-    def test_they_are_seen_while_the_run_goes_on(self) -> None:
-        told = threading.Event()
-
-        class Telling(MemoryTracker):
-            def log_metrics(self, *measurements: Measurement) -> None:
-                super().log_metrics(*measurements)
-                told.set()
-
-        tracker = BackgroundTracker(Telling(), gather_s=0.01)
+    def test_a_run_that_was_closed_can_be_resumed_and_closed_again(
+        self, place: Place, tracker: Tracker, opening: Opening
+    ) -> None:
         tracker.log_metrics(Measurement({"loss": 1.0}, 1))
-        assert told.wait(60), "nobody had to close it or to say more"
+        tracker.close(Status.KILLED, 1_700_000_000_000)
+        place.left()
+        again = place.open(opening)
+        again.resume()
+        again.log_metrics(Measurement({"loss": 0.5}, 2))
+        again.close(Status.FINISHED, 1_800_000_000_000)
+        found = place.kept(opening)
+        assert (found.status, found.ended_ms) == (Status.FINISHED, 1_800_000_000_000)
+        assert found.metrics == {"loss": [(1, 1.0), (2, 0.5)]}
 
-    def test_an_error_is_raised_by_the_next_call_and_what_waited_is_dropped(self) -> None:
-        away = Away()
-        away.go_on.clear()
-        tracker = BackgroundTracker(away)
-        tracker.set_tags({"one": "1"})
-        tracker.log_params({"waited": "behind it"})
-        away.go_on.set()
-        with pytest.raises(StoreError, match="no server"):
-            tracker.flush()
-        away.back = True
-        tracker.set_tags({"failure": "StoreError"})
-        tracker.close(Status.FAILED)
-        assert (away.tags, away.params, away.status) == ({"failure": "StoreError"}, {}, Status.FAILED)
+    def test_a_run_that_was_resumed_is_a_running_one(self, place: Place, tracker: Tracker, opening: Opening) -> None:
+        tracker.close(Status.KILLED, 1_700_000_000_000)
+        place.left()
+        place.open(opening).resume()
+        assert place.kept(opening).status is None
 
-    def test_the_call_that_raises_an_earlier_error_is_passed_on_itself(self) -> None:
-        away = Away()
-        tracker = BackgroundTracker(away)
-        tracker.set_tags({"one": "1"})
-        tracker._messages.put(settled := threading.Event())
-        settled.wait()
-        with pytest.raises(StoreError, match="no server"):
-            tracker.log_params({"seed": 1})
-        tracker.close(Status.FAILED)
-        assert away.params == {"seed": 1}
 
-    def test_a_run_of_which_something_is_missing_cannot_be_closed_as_finished(self) -> None:
-        away = Away()
-        tracker = BackgroundTracker(away)
-        tracker.set_tags({"one": "1"})
-        with pytest.raises(StoreError, match="no server"):
-            tracker.close(Status.FINISHED)
-        assert away.status is None
-
-    @pytest.mark.parametrize("status", [Status.FAILED, Status.KILLED])
-    def test_but_it_can_be_closed_as_what_it_was(self, status: Status, caplog: pytest.LogCaptureFixture) -> None:
-        away = Away()
-        tracker = BackgroundTracker(away)
-        tracker.set_tags({"one": "1"})
-        with caplog.at_level(logging.CRITICAL):
-            tracker.close(status)
-        assert away.status == status
-
-    def test_it_is_closed_once(self) -> None:
-        tracker = BackgroundTracker(memory := MemoryTracker())
+class TestMemory:
+    def test_nothing_can_be_said_after_close(self) -> None:
+        tracker = MemoryTracker()
         tracker.close(Status.FINISHED)
-        with pytest.raises(StoreError, match="is closed"):
-            tracker.close(Status.KILLED)
-        assert memory.status == Status.FINISHED
-
-    def test_what_is_still_to_be_drawn_is_drawn_in_the_other_thread(self) -> None:
-        memory = MemoryTracker()
-        tracker = BackgroundTracker(memory)
-        tracker.log_artifact("name.txt", lambda: threading.current_thread().name.encode())
-        tracker.close(Status.FINISHED)
-        assert memory.artifacts == {"name.txt": b"tracker of in-memory"}
-
-    def test_nothing_can_be_said_after_it_is_closed(self) -> None:
-        tracker = BackgroundTracker(MemoryTracker())
-        tracker.close(Status.FINISHED)
-        with pytest.raises(StoreError, match="run in-memory is closed"):
+        with pytest.raises(StoreError, match="run in-memory is closed: it ended FINISHED"):
             tracker.set_tags({"too": "late"})
 
-    def test_a_mistake_there_is_raised_here(self) -> None:
-        tracker = BackgroundTracker(MemoryTracker())
-        tracker.log_artifact("loss.png", lambda: bytes(-1))
-        with pytest.raises(ValueError, match="negative count"):
-            tracker.close(Status.FINISHED)
+
+@pytest.fixture
+def mlflow_tracker(uri: str, opening: Opening) -> MlflowTracker:
+    return mlflow.deliver(uri)(opening)
 
 
 class TestMlflow:
+    def test_a_run_begins_as_its_journal_says(self, uri: str, opening: Opening) -> None:
+        parent = mlflow.deliver(uri)(replace(opening, key="parent"))
+        child = mlflow.deliver(uri)(replace(opening, parent=parent.run_id))
+        run = store.connect(uri).get_run(child.run_id)
+        assert (run.info.run_name, run.info.start_time) == ("a run", 1_000)
+        assert run.data.tags["journal"] == opening.key
+        assert run.data.tags["heartbeat"] == "1"
+        assert run.data.tags["mlflow.parentRunId"] == run.data.tags["sweep"] == parent.run_id
+
+    def test_the_same_key_opens_the_same_run(self, uri: str, opening: Opening) -> None:
+        first, second = (mlflow.deliver(uri)(opening) for _ in range(2))
+        other = mlflow.deliver(uri)(replace(opening, key=uuid.uuid4().hex))
+        assert first.run_id == second.run_id != other.run_id
+
+    def test_without_a_key_every_call_begins_a_run(self, uri: str) -> None:
+        client = store.connect(uri)
+        experiment = store.experiment_id(client, uri, "contract")
+        runs = {MlflowTracker.open(client, uri, experiment, "a run").run_id for _ in range(2)}
+        assert len(runs) == 2
+
+    def test_twins_are_reduced_to_one_the_same_for_whoever_asks(self, uri: str, opening: Opening) -> None:
+        """A network that delivers a request twice, or two processes that ask at once."""
+        client = store.connect(uri)
+        experiment = store.experiment_id(client, uri, opening.experiment)
+        twins = [client.create_run(experiment, tags={"journal": opening.key}).info.run_id for _ in range(3)]
+        assert {mlflow.deliver(uri)(opening).run_id for _ in range(2)} == {min(twins)}
+        stages = {twin: client.get_run(twin).info.lifecycle_stage for twin in twins}
+        assert sorted(stages.values()) == ["active", "deleted", "deleted"]
+
+    def test_a_run_that_somebody_deleted_is_refused(self, uri: str, opening: Opening) -> None:
+        deleted = mlflow.deliver(uri)(opening)
+        store.connect(uri).delete_run(deleted.run_id)
+        with pytest.raises(Refused, match=f"run {deleted.run_id} was deleted"):
+            mlflow.deliver(uri)(opening)
+
+    def test_closed_twice_it_ended_once(self, mlflow_tracker: MlflowTracker, uri: str) -> None:
+        for _ in range(2):
+            mlflow_tracker.close(Status.KILLED, 2_000)
+        info = store.connect(uri).get_run(mlflow_tracker.run_id).info
+        assert (info.status, info.end_time) == ("KILLED", 2_000)
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.0, 0.1])
+    def test_any_figure_said_twice_is_one_point(self, mlflow_tracker: MlflowTracker, uri: str, value: float) -> None:
+        for _ in range(2):
+            mlflow_tracker.log_metrics(Measurement({"loss": value}, 1, 1000))
+        mlflow_tracker.log_metrics(*[Measurement({"loss": value}, 1, 1000)] * 2)
+        assert len(store.connect(uri).get_metric_history(mlflow_tracker.run_id, "loss")) == 1
+
     def test_the_data_set_is_an_input_with_the_digest_of_its_content(
         self, mlflow_tracker: MlflowTracker, uri: str, composed: Composed
     ) -> None:
         dataset = datasets.load(composed().data)
-        mlflow_tracker.log_dataset(dataset, "training")
+        mlflow_tracker.log_dataset(DatasetInput.of(dataset), "training")
         inputs = store.connect(uri).get_run(mlflow_tracker.run_id).inputs
         assert inputs is not None
         (given,) = inputs.dataset_inputs
         assert (given.dataset.name, given.dataset.digest) == ("digits", dataset.digest[:32])
-        assert json.loads(given.dataset.profile or "")["sha256"] == dataset.digest
+        profile = json.loads(given.dataset.profile or "")
+        assert profile == {
+            "images": {"train": len(dataset.train), "test": len(dataset.test)},
+            "sha256": dataset.digest,
+        }
         assert [(tag.key, tag.value) for tag in given.tags] == [("mlflow.data.context", "training")]
 
     @pytest.mark.parametrize("normalize", [True, False], ids=["normalised", "raw"])
@@ -265,7 +379,7 @@ class TestMlflow:
 
         images = datasets.load(composed().data).test.images[:7]
         model = models.build(composed().model, normalize=normalize)
-        mlflow_tracker.log_model(model, images[:2])
+        mlflow_tracker.log_model(partial(flavour.save, model, images[:2]))
         client = store.connect(uri)
         outputs = client.get_run(mlflow_tracker.run_id).outputs
         assert outputs is not None
@@ -275,21 +389,40 @@ class TestMlflow:
         assert np.array_equal(loaded.predict(images), model.predict(images, verbose=0))
         assert str(loaded.metadata.signature.inputs) == "[Tensor('uint8', (-1, 28, 28))]"
         assert np.array_equal(loaded.input_example, images[:2])
+        assert (loaded.metadata.run_id, loaded.metadata.model_id) == (mlflow_tracker.run_id, output.model_id)
+
+    @pytest.mark.parametrize("step", ["log_model_artifacts", "finalize_logged_model", "log_outputs"])
+    def test_a_model_whose_sending_broke_off_is_sent_once(
+        self, mlflow_tracker: MlflowTracker, uri: str, monkeypatch: pytest.MonkeyPatch, step: str
+    ) -> None:
+        client = store.connect(uri)
+
+        def away(*_: object, **__: object) -> None:
+            raise OSError("the network is gone")
+
+        sound = getattr(client, step)
+        monkeypatch.setattr(client, step, away)
+        with pytest.raises(StoreError, match="the network is gone"):
+            mlflow_tracker.log_model(save)
+        monkeypatch.setattr(client, step, sound)
+        mlflow_tracker.log_model(save)
+        run = client.get_run(mlflow_tracker.run_id)
+        found = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+        assert run.outputs is not None
+        assert [each.model_id for each in found] == [each.model_id for each in run.outputs.model_outputs]
+        assert [str(each.status) for each in found] == ["READY"]
+
+    def test_a_journals_model_is_left_as_it_was(self, mlflow_tracker: MlflowTracker, tmp_path: Path) -> None:
+        save(tmp_path)
+        before = (tmp_path / "MLmodel").read_bytes()
+        mlflow_tracker.log_model(tmp_path)
+        assert (tmp_path / "MLmodel").read_bytes() == before
 
     def test_no_run_is_ever_active_behind_our_back(self, mlflow_tracker: MlflowTracker) -> None:
         import mlflow
 
         mlflow_tracker.log_metrics(Measurement({"loss": 1.0}, step=1))
         assert mlflow.active_run() is None
-
-    def test_system_metrics_are_on_by_a_switch(self, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
-        client = store.connect(uri)
-        experiment = store.experiment_id(client, uri, "system")
-        tracker = MlflowTracker.open(client, uri, experiment, "watched", system_metrics=True)
-        _wait_for(lambda: client.get_run(tracker.run_id).data.metrics.get("system/cpu_utilization_percentage"))
-        tracker.close(Status.FINISHED)
-        assert "system/system_memory_usage_megabytes" in client.get_run(tracker.run_id).data.metrics
 
     def test_what_is_too_long_for_mlflow_is_cut(self, mlflow_tracker: MlflowTracker, uri: str) -> None:
         mlflow_tracker.log_params({"long": "x" * 10_000})
@@ -298,6 +431,31 @@ class TestMlflow:
         assert (len(run.data.params["long"]), len(run.data.tags["long"])) == (6000, 8000)
 
 
-def _wait_for(found: Callable[[], Any]) -> None:
-    """Ask again until something is found; each question to the store takes a while of its own."""
-    assert any(found() is not None for _ in range(2000)), "it never appeared"
+class TestMachine:
+    def test_it_is_measured_until_it_is_watched_no_more(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.01")
+        measured_twice = threading.Event()
+
+        class Telling(MemoryTracker):
+            def log_metrics(self, *measurements: Measurement) -> None:
+                super().log_metrics(*measurements)
+                if measurements[0].step == 1:
+                    measured_twice.set()
+
+        watch = Watch(tracker := Telling())
+        assert measured_twice.wait(60)
+        watch.stop()
+        measured = dict(tracker.metrics["system/cpu_utilization_percentage"])
+        assert list(measured) == list(range(len(measured)))
+        assert {"system/system_memory_usage_megabytes", "system/network_receive_megabytes"} <= set(tracker.metrics)
+        assert not [thread for thread in threading.enumerate() if thread.name == "system metrics"]
+
+    def test_a_run_that_ends_meanwhile_is_no_mistake(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.01")
+        tracker = MemoryTracker()
+        tracker.close(Status.FINISHED)
+        watch = Watch(tracker)
+        (thread,) = [thread for thread in threading.enumerate() if thread.name == "system metrics"]
+        thread.join(60)
+        assert not thread.is_alive()
+        watch.stop()

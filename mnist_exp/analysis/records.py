@@ -26,6 +26,7 @@ class Record:
         status: MLflow's: RUNNING, FINISHED, FAILED or KILLED.
         params: as text, the way they would be typed on a command line.
         metrics: the last value of each.
+        ended_ms: when it ended, in milliseconds since 1970; None while it runs.
     """
 
     run_id: str
@@ -35,11 +36,25 @@ class Record:
     params: dict[str, str]
     metrics: dict[str, float]
     tags: dict[str, str]
+    ended_ms: int | None = None
 
 
 def children(client: "MlflowClient", parent: str) -> list[Record]:
-    """The runs of the sweep whose parent run is ``parent``, in the order they began, from every experiment."""
-    return _search(client, f"tags.`mlflow.parentRunId` = '{parent}'")
+    """The runs of the sweep whose parent run is ``parent``, in the order they began, from every experiment.
+
+    Those whose place another run has taken are left out.
+    """
+    return _current(_search(client, f"tags.`mlflow.parentRunId` = '{parent}'"))
+
+
+def twins(client: "MlflowClient", fingerprint: str) -> list[Record]:
+    """The runs with that fingerprint, in the order they began."""
+    return _current(_search(client, f"tags.fingerprint = '{fingerprint}' AND tags.kind = 'run'"))
+
+
+def sweeps(client: "MlflowClient", command: str) -> list[Record]:
+    """The parent runs of the sweeps that ``command``, a digest, made, in the order they began."""
+    return _search(client, f"tags.`sweep.command` = '{command}'")
 
 
 def find(client: "MlflowClient", run_id: str) -> Record:
@@ -49,7 +64,7 @@ def find(client: "MlflowClient", run_id: str) -> Record:
 
 def everything(client: "MlflowClient") -> list[Record]:
     """Every run there is, in the order they began; the parents of sweeps are none."""
-    return [record for record in _search(client, "") if record.tags.get("kind") != "sweep"]
+    return [record for record in _current(_search(client, "")) if record.tags.get("kind") != "sweep"]
 
 
 def select(client: "MlflowClient", which: Sequence[str]) -> list[Record]:
@@ -73,6 +88,10 @@ def latest_run(client: "MlflowClient") -> Record | None:
     """The run that began last; None in an empty store."""
     runs = _search(client, "", newest=1)
     return runs[0] if runs else None
+
+
+def _current(found: Sequence[Record]) -> list[Record]:
+    return [record for record in found if "superseded" not in record.tags]
 
 
 def _named(client: "MlflowClient", name: str) -> list[Record]:
@@ -136,4 +155,5 @@ def _record(run: "Run") -> Record:
         params=dict(run.data.params),
         metrics={name: _as_logged(value) for name, value in run.data.metrics.items()},
         tags=dict(run.data.tags),
+        ended_ms=run.info.end_time,
     )

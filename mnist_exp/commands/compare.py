@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mnist_exp import terminal
+from mnist_exp import tables, terminal
 from mnist_exp.analysis import comparison, frames, records
 from mnist_exp.analysis.comparison import Comparison
 from mnist_exp.analysis.records import Record
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         terminal.warning("not all of these runs have ended: this is what is there so far")
     match arguments.format:
         case "table":
-            terminal.comparison(result)
+            tables.comparison(result)
         case "csv":
             _write(_frame(result).to_csv(index=False), arguments.output)
         case "json":

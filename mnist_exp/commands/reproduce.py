@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from mnist_exp import terminal
+from mnist_exp import tables
 from mnist_exp.analysis import records
 from mnist_exp.analysis.records import Record
 from mnist_exp.compose import is_sweep
@@ -62,7 +62,7 @@ def _judge(sweep: Sweep, caveats: Sequence[str]) -> None:
     unfinished = [record for record in runs if record.status != "FINISHED"]
     if unfinished:
         caveats = [*caveats, f"{len(unfinished)} of {len(runs)} runs did not finish and are left out."]
-    terminal.verdicts(answers, caveats)
+    tables.verdicts(answers, caveats)
     from mnist_exp.reports import reproduction
 
     tracker = MlflowTracker(client, sweep.uri, sweep.run_id)

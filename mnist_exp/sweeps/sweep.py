@@ -1,7 +1,9 @@
 """A sweep: the parent run that its jobs' runs are children of."""
 
+import hashlib
 import json
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +12,12 @@ from mnist_exp.analysis import comparison, frames, leaderboard, records
 from mnist_exp.analysis.comparison import Comparison
 from mnist_exp.analysis.leaderboard import Leaderboard
 from mnist_exp.analysis.records import Record
+from mnist_exp.errors import StoreError
+from mnist_exp.identity import Identity
+from mnist_exp.sweeps import resume
+from mnist_exp.tracking import journal as journals
 from mnist_exp.tracking import provenance, store
+from mnist_exp.tracking.journal import Busy, Journal, Reading
 from mnist_exp.tracking.mlflow import MlflowTracker
 from mnist_exp.tracking.tracker import Measurement, Status
 
@@ -18,6 +25,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _VARIABLE = "MNIST_EXP_SWEEP"
+
+# The journals of the sweeps that this process leads: one at most.
+_held: dict[str, Journal] = {}
 
 
 @dataclass(frozen=True)
@@ -47,10 +57,18 @@ class Sweep:
         return Sweep(**{**fields, "keys": tuple(fields["keys"])})
 
 
-def begin(uri: str, experiment: str, keys: Sequence[str], jobs: Sequence[Sequence[str]]) -> Sweep:
+def begin(
+    uri: str,
+    experiment: str,
+    keys: Sequence[str],
+    jobs: Sequence[Sequence[str]],
+    identity: Identity,
+    command: Sequence[str],
+) -> Sweep:
     """Open the parent run, named after what varies, and make the sweep the current one.
 
-    ``jobs`` holds the overrides of each job; empty where a search decides them as it goes.
+    ``jobs`` holds the overrides of each job; empty where a search decides them as it goes. By ``identity`` and
+    ``command``, its overrides, it is found again to be resumed.
     """
     client = store.connect(uri)
     experiment_id = store.experiment_id(client, uri, experiment)
@@ -63,6 +81,8 @@ def begin(uri: str, experiment: str, keys: Sequence[str], jobs: Sequence[Sequenc
                 "kind": "sweep",
                 "sweep.keys": ", ".join(keys),
                 "sweep.jobs": str(len(jobs)),
+                "sweep.command": _digest(command),
+                **identity.tags(),
                 **provenance.tags(code),
             }
         )
@@ -72,8 +92,47 @@ def begin(uri: str, experiment: str, keys: Sequence[str], jobs: Sequence[Sequenc
         parent.close(Status.FAILED)
         raise
     sweep = Sweep(parent.run_id, uri, experiment_id, tuple(keys), len(jobs))
-    os.environ[_VARIABLE] = json.dumps(asdict(sweep))
+    _hold(sweep, Journal(journals.root() / sweep.run_id, new=True))
     return sweep
+
+
+def take_up(
+    uri: str, experiment: str, keys: Sequence[str], jobs: int, identity: Identity, command: Sequence[str]
+) -> str | None:
+    """Make the last sweep of the same command the current one again; or say why it cannot be.
+
+    Where another process leads it, this one helps.
+    """
+    client = store.connect(uri)
+    experiment_id = store.experiment_id(client, uri, experiment)
+    found = [each for each in records.sweeps(client, _digest(command)) if each.experiment_id == experiment_id]
+    if not found:
+        return "there is no sweep of this command yet"
+    parent = found[-1]
+    if changed := identity.differing(parent.tags):
+        return f"since then {' and '.join(changed)} changed"
+    sweep = Sweep(parent.run_id, uri, experiment_id, tuple(keys), jobs)
+    try:
+        journal = Journal(journals.root() / sweep.run_id, new=True)
+    except Busy:
+        os.environ[_VARIABLE] = json.dumps(asdict(sweep))
+        return None
+    MlflowTracker(client, uri, sweep.run_id).resume()
+    _hold(sweep, journal)
+    return None
+
+
+def _hold(sweep: Sweep, journal: Journal) -> None:
+    """Keep the sweep's journal as long as this process lives: by its lock others see that the sweep goes on."""
+    content = {**asdict(sweep), "uri": store.redact(sweep.uri), "host": journals.host()}
+    journal.append("sweep", content)
+    _held[sweep.run_id] = journal
+    os.environ[_VARIABLE] = json.dumps(asdict(sweep))
+
+
+def _digest(command: Sequence[str]) -> str:
+    """What a sweep's command is found by, in whatever order its overrides were given."""
+    return hashlib.sha256("\n".join(sorted(command)).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -91,30 +150,111 @@ class Ending:
     problem: Exception | None = None
 
 
+class Postponed(StoreError):
+    """A sweep cannot be ranked and closed yet; ``mnist-exp sync`` will."""
+
+    exit_code = 1
+
+
 def finish(sweep: Sweep, *, interrupted: bool = False) -> Ending:
-    """Rank and compare the jobs, keep that on the parent run and close it: FINISHED only if every job is."""
+    """Rank and compare the jobs, keep that on the parent run and close it: FINISHED only if every job is.
+
+    Raises:
+        Postponed: the store is away, or does not have all of the runs yet.
+    """
     os.environ.pop(_VARIABLE, None)
-    client = store.connect(sweep.uri)
-    parent = MlflowTracker(client, sweep.uri, sweep.run_id)
-    status = Status.KILLED if interrupted else Status.FAILED
-    try:
-        found = records.children(client, sweep.run_id)
-        board = leaderboard.rank(found)
-        failed = max(sweep.total, len(found)) - len(board.ranked)
-        status = Status.FINISHED if not failed and not interrupted else status
+    journal = _held.pop(sweep.run_id, None)
+    now_ms = int(time.time() * 1000)
+    if journal is None:  # this process helped another
         try:
-            ending = Ending(board, _compare(client, sweep, found, parent) if found else None)
-        except Exception as error:  # noqa: BLE001  the ranking is worth more than its report
-            ending = Ending(board, problem=error)
-        parent.log_metrics(Measurement({"jobs/finished": len(board.ranked), "jobs/failed": failed}))
-        parent.set_tags({"mlflow.note.content": _note(board, ending.comparison)})
-        parent.log_artifact("sweep/leaderboard.csv", board.csv().encode())
-    finally:
-        parent.close(status)
+            journal = Journal(journals.root() / sweep.run_id)
+        except StoreError:
+            raise Postponed("another process leads it, and will rank it") from None
+    try:
+        if others := resume.claims(sweep.run_id):
+            raise Postponed(f"{others} of its runs go on in another process, which will rank it")
+        ending = close(sweep, interrupted=interrupted, time_ms=now_ms)
+    except Postponed:
+        journal.append("close", {"interrupted": interrupted}, now_ms)
+        journal.release()
+        raise
+    except BaseException:
+        journal.remove()
+        raise
+    journal.remove()
     return ending
 
 
-def _compare(client: "MlflowClient", sweep: Sweep, found: Sequence[Record], parent: MlflowTracker) -> Comparison:
+def close_vanished(reading: Reading, uri: str) -> None:
+    """Do for a sweep what its process did not: the sweep whose journal was read, in the store at ``uri``.
+
+    Raises:
+        Postponed: the store is away, or does not have all of the runs yet.
+    """
+    assert reading.sweep is not None
+    fields = {name: reading.sweep[name] for name in ("run_id", "experiment_id", "total")}
+    sweep = Sweep(uri=uri, keys=tuple(reading.sweep["keys"]), **fields)
+    ended = reading.ended
+    interrupted = ended is None or bool(ended.content["interrupted"])
+    close(sweep, interrupted=interrupted, time_ms=ended.time_ms if ended else reading.last_sign_ms)
+
+
+def close(sweep: Sweep, *, interrupted: bool, time_ms: int) -> Ending:
+    """Rank, compare, keep, close the parent run; doing that again with the same time changes nothing.
+
+    Raises:
+        Postponed: the store is away, or does not have all of the runs yet.
+    """
+    if waiting := [each for each in map(journals.read, journals.folders(journals.root())) if _waits(each, sweep)]:
+        raise Postponed(f"{len(waiting)} of its runs are not in the store yet")
+    try:
+        client = store.connect(sweep.uri)
+        found = records.children(client, sweep.run_id)
+    except StoreError as error:
+        raise Postponed(str(error)) from error
+    parent = MlflowTracker(client, sweep.uri, sweep.run_id)
+    board = leaderboard.rank(found)
+    ended = {
+        "jobs/finished": len(board.ranked),
+        "jobs/failed": sum(record.status in ("FAILED", "RUNNING") for record in found),
+        "jobs/killed": sum(record.status == "KILLED" for record in found),
+        "jobs/never_begun": max(0, sweep.total - len(found)),
+    }
+    all_finished = len(board.ranked) == max(sweep.total, len(found))
+    time_ms = max([time_ms, *(record.ended_ms or 0 for record in found)])
+    status = Status.KILLED if interrupted else Status.FINISHED if all_finished else Status.FAILED
+    problem: Exception | None = None
+    try:
+        parent.log_metrics(Measurement(ended, time_ms=time_ms))
+        try:
+            ending = Ending(board, _compare(client, sweep, found, parent, time_ms) if found else None)
+        except Exception as error:  # noqa: BLE001  the ranking is worth more than its report
+            ending = Ending(board, problem=error)
+        parent.set_tags({"mlflow.note.content": _note(board, ending.comparison)})
+        parent.log_artifact("sweep/leaderboard.csv", board.csv().encode())
+    except Exception as error:  # noqa: BLE001  it is raised again once the parent is closed
+        problem = error
+    except BaseException:
+        parent.close(Status.KILLED)
+        raise
+    try:
+        parent.close(status, time_ms)
+    except StoreError as error:
+        raise Postponed(str(error)) from error
+    if problem is not None:
+        raise problem
+    return ending
+
+
+def _waits(run: Reading, sweep: Sweep) -> bool:
+    """Whether the store lacks something of a run of this sweep."""
+    of_this_sweep = run.opening is not None and run.opening.parent == sweep.run_id
+    return of_this_sweep and not run.refused and (run.unsent > 0 or run.ended is None)
+
+
+def _compare(
+    client: "MlflowClient", sweep: Sweep, found: Sequence[Record], parent: MlflowTracker, time_ms: int
+) -> Comparison:
     """Compare the configurations; the parent gets the report, and the winner in MLflow's own terms."""
     from mnist_exp.reports import gather
     from mnist_exp.reports import sweep as page
@@ -133,7 +273,7 @@ def _compare(client: "MlflowClient", sweep: Sweep, found: Sequence[Record], pare
         }
         if winner.spread.n > 1:
             figures |= {"winner/val_accuracy_low": winner.spread.low, "winner/val_accuracy_high": winner.spread.high}
-        parent.log_metrics(Measurement(figures))
+        parent.log_metrics(Measurement(figures, time_ms=time_ms))
     return result
 
 

@@ -6,25 +6,21 @@ process ends, however it ended.
 
 import getpass
 import json
+import shutil
 import tempfile
-from collections.abc import Mapping
-from importlib.metadata import version
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
-import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import Dataset as MlflowDataset
-from mlflow.entities import DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
-from numpy.typing import NDArray
+from mlflow.entities import DatasetInput as RunInput
+from mlflow.entities import InputTag, LoggedModelOutput, Metric, Param, RunTag, ViewType
 
-from mnist_exp.data.datasets import Dataset
-from mnist_exp.tracking.store import storing
-from mnist_exp.tracking.tracker import Content, Measurement, ParamValue, Status
-
-if TYPE_CHECKING:
-    import keras
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from mnist_exp.errors import Refused
+from mnist_exp.tracking import flavour
+from mnist_exp.tracking.journal import Opening
+from mnist_exp.tracking.store import connect, experiment_id, storing
+from mnist_exp.tracking.tracker import Content, DatasetInput, Measurement, ModelFolder, ParamValue, Status
 
 # Limits of MLflow: longer values are refused, and so are larger batches.
 _MAX_PARAM, _MAX_TAG, _BATCH, _METRIC_BATCH = 6000, 8000, 100, 1000
@@ -37,7 +33,6 @@ class MlflowTracker:
         self._client = client
         self._uri = uri
         self._run_id = run_id
-        self._monitor: SystemMetricsMonitor | None = None
 
     @classmethod
     def open(
@@ -48,18 +43,28 @@ class MlflowTracker:
         name: str,
         *,
         parent: str | None = None,
-        system_metrics: bool = False,
+        key: str | None = None,
+        began_ms: int | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> "MlflowTracker":
-        """Start a run called ``name``, as a child of run ``parent`` where given."""
-        tags = {"mlflow.user": _user(), "mlflow.source.type": "LOCAL", "mlflow.source.name": "mnist_exp"}
+        """Start a run called ``name``, as a child of run ``parent`` where given.
+
+        With a ``key``, which becomes the tag ``journal``, the run is started once, however often it is asked for.
+        """
+        own = {"mlflow.user": _user(), "mlflow.source.type": "LOCAL", "mlflow.source.name": "mnist_exp"}
         if parent is not None:
-            tags |= {"mlflow.parentRunId": parent, "sweep": parent}
+            own |= {"mlflow.parentRunId": parent, "sweep": parent}
+        if key is not None:
+            own |= {"journal": key}
+        own |= tags or {}
+
+        def create() -> str:
+            run = client.create_run(experiment_id, began_ms, own, run_name=name[:250])
+            return str(run.info.run_id)
+
         with storing(uri):
-            run = client.create_run(experiment_id, run_name=name[:250], tags=tags)
-            tracker = cls(client, uri, run.info.run_id)
-            if system_metrics:
-                tracker._start_monitor()
-        return tracker
+            run_id = create() if key is None else _once(client, experiment_id, key, create)
+        return cls(client, uri, run_id)
 
     @property
     def run_id(self) -> str:
@@ -99,60 +104,98 @@ class MlflowTracker:
             local.write_bytes(data)
             self._client.log_artifact(self._run_id, str(local), folder)
 
-    def log_dataset(self, dataset: Dataset, context: str) -> None:
+    def log_dataset(self, dataset: DatasetInput, context: str) -> None:
         """Log the data set as an MLflow input, under the digest of its content."""
-        images = {"train": len(dataset.train), "test": len(dataset.test)}
         entity = MlflowDataset(
             name=dataset.name,
             digest=dataset.digest[:32],  # MLflow keeps 36 characters
             source_type="local",
             source=json.dumps({"uri": dataset.source}),
-            profile=json.dumps({"images": images, "sha256": dataset.digest}),
+            profile=json.dumps({"images": dict(dataset.images), "sha256": dataset.digest}),
         )
         tags = [InputTag("mlflow.data.context", context)]
         with storing(self._uri):
-            self._client.log_inputs(self._run_id, [DatasetInput(entity, tags)])
+            self._client.log_inputs(self._run_id, [RunInput(entity, tags)])
 
-    def log_model(self, model: "keras.Model", example: NDArray[np.uint8]) -> None:
-        """Log the model in MLflow's Keras flavour: raw pixels in, probabilities out."""
-        import mlflow.keras
-        from mlflow.models import Model, ModelSignature
-        from mlflow.types import Schema, TensorSpec
-
-        signature = ModelSignature(
-            inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, 28, 28))]),
-            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, 10))]),
-        )
+    def log_model(self, model: ModelFolder) -> None:
+        """Log the model as the run's one output, under an id that MLflow gives it."""
         with storing(self._uri), tempfile.TemporaryDirectory() as scratch:
-            experiment_id = self._client.get_run(self._run_id).info.experiment_id
-            logged = self._client.create_logged_model(experiment_id, "model", self._run_id)
+            run = self._client.get_run(self._run_id)
+            if run.outputs is not None and run.outputs.model_outputs:
+                return  # an earlier attempt got this far
             folder = Path(scratch) / "model"
-            folder.mkdir()
-            mlflow.keras.save_model(
-                model,
-                str(folder),
-                mlflow_model=Model(run_id=self._run_id, model_id=logged.model_id),
-                signature=signature,
-                input_example=example,
-                # Named, because inferring them loads the model in another process and takes 17 s.
-                pip_requirements=[f"{name}=={version(name)}" for name in ("tensorflow", "keras", "numpy")],
-            )
-            self._client.log_model_artifacts(logged.model_id, str(folder))
-            self._client.finalize_logged_model(logged.model_id, "READY")
-            self._client.log_outputs(self._run_id, [LoggedModelOutput(logged.model_id, step=0)])
+            if callable(model):
+                folder.mkdir()
+                model(folder)
+            else:
+                shutil.copytree(model, folder)
+            model_id = self._model_id(run.info.experiment_id)
+            flavour.identify(folder, self._run_id, model_id)
+            self._client.log_model_artifacts(model_id, str(folder))
+            self._client.finalize_logged_model(model_id, "READY")
+            self._client.log_outputs(self._run_id, [LoggedModelOutput(model_id, step=0)])
 
-    def close(self, status: Status) -> None:
+    def close(self, status: Status, time_ms: int | None = None) -> None:
         """End the run with ``status``."""
-        if self._monitor is not None:
-            self._monitor.finish()
         with storing(self._uri):
-            self._client.set_terminated(self._run_id, status.value)
+            self._client.set_terminated(self._run_id, status.value, end_time=time_ms)
 
-    def _start_monitor(self) -> None:
-        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+    def resume(self) -> None:
+        """Make the run a running one again, and forget why it had ended."""
+        with storing(self._uri):
+            self._client.update_run(self._run_id, status="RUNNING")
+            known = self._client.get_run(self._run_id).data.tags
+            for tag in ("failure", "failure.message"):
+                if tag in known:
+                    self._client.delete_tag(self._run_id, tag)
 
-        self._monitor = SystemMetricsMonitor(self._run_id, sampling_interval=2, tracking_uri=self._uri)
-        self._monitor.start()
+    def _model_id(self, experiment_id: str) -> str:
+        """The id of the run's model, which an earlier attempt may have asked for."""
+        of_this_run = f"source_run_id = '{self._run_id}'"
+        if found := self._client.search_logged_models([experiment_id], of_this_run):
+            return str(found[0].model_id)
+        return str(self._client.create_logged_model(experiment_id, "model", self._run_id).model_id)
+
+
+def deliver(uri: str) -> Callable[[Opening], MlflowTracker]:
+    """What opens the run of a journal in the store at ``uri``."""
+
+    def open_run(opening: Opening) -> MlflowTracker:
+        client = connect(uri)
+        return MlflowTracker.open(
+            client,
+            uri,
+            experiment_id(client, uri, opening.experiment),
+            opening.name,
+            parent=opening.parent,
+            key=opening.key,
+            began_ms=opening.began_ms,
+            tags=opening.tags,
+        )
+
+    return open_run
+
+
+def find(client: MlflowClient, experiment_id: str, key: str) -> str | None:
+    """The id of the run whose journal is called ``key``.
+
+    Raises:
+        Refused: somebody deleted that run.
+    """
+    found = client.search_runs([experiment_id], f"tags.journal = '{key}'", ViewType.ALL)
+    active = sorted(run.info.run_id for run in found if run.info.lifecycle_stage == "active")
+    if found and not active:
+        raise Refused(f"run {found[0].info.run_id} was deleted: nothing more of it is kept")
+    for twin in active[1:]:  # a network may deliver a request twice
+        client.delete_run(twin)
+    return active[0] if active else None
+
+
+def _once(client: MlflowClient, experiment_id: str, key: str, create: Callable[[], str]) -> str:
+    if (there := find(client, experiment_id, key)) is not None:
+        return there
+    created = create()
+    return find(client, experiment_id, key) or created
 
 
 def _as_override(value: ParamValue) -> str:

@@ -20,7 +20,8 @@ from filelock import FileLock
 
 from mnist_exp import project
 from mnist_exp.config import TrackingConfig
-from mnist_exp.errors import StoreError, first_line
+from mnist_exp.errors import Refused, StoreError, first_line
+from mnist_exp.imports import without_collections
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -34,6 +35,9 @@ _LOG_LEVELS = {
     "mlflow.utils.environment": logging.ERROR,  # warns where an environment has no pip, as uv's have none
     "urllib3": logging.ERROR,  # tells of every retry; the last failure is told as an error
 }
+
+# MLflow's error codes that no further attempt will change. Anything else may be a server that is not quite there.
+_FINAL = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST")
 
 # Every column in which MLflow keeps an absolute location, as of MLflow 3.17.
 _LOCATIONS = (
@@ -100,7 +104,11 @@ def connect(uri: str) -> "MlflowClient":
         StoreError: it cannot be created, opened or reached.
     """
     _quiet_mlflow()
-    from mlflow import MlflowClient
+    with without_collections():
+        from mlflow import MlflowClient
+
+        if not uri.startswith("http"):  # before others have to wait for us
+            import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
     with storing(uri), _alone(uri):
         if (database := sqlite_file(uri)) is not None and database.exists():
@@ -175,6 +183,8 @@ def storing(uri: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         reason = first_line(error)
+        if getattr(error, "error_code", None) in _FINAL:
+            raise Refused(f"the tracking store {redact(uri)} refused it: {reason}") from error
         if "Max retries exceeded" in reason:  # the rest of it is the HTTP client's inner life
             reason = "no server answers there"
         raise StoreError(f"the tracking store {redact(uri)} cannot be used: {reason}") from error
@@ -208,6 +218,7 @@ def _quiet_mlflow() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for name, level in _LOG_LEVELS.items():

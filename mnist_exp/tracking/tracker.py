@@ -4,20 +4,20 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from mnist_exp.errors import StoreError
+from mnist_exp.errors import Refused, StoreError
 
 if TYPE_CHECKING:
-    import keras
-    import numpy as np
-    from numpy.typing import NDArray
-
     from mnist_exp.data.datasets import Dataset
 
 ParamValue = str | int | float | bool | None
 Content = bytes | Callable[[], bytes]
 """A file's bytes, or what will make them when they are to be kept."""
+
+ModelFolder = Path | Callable[[Path], None]
+"""A folder with an MLflow model in it, or what will save one to a folder."""
 
 
 class Status(StrEnum):
@@ -43,11 +43,33 @@ class Measurement:
     time_ms: int = field(default_factory=lambda: int(time.time() * 1000))
 
 
-class Tracker(Protocol):
-    """One open run. Whoever opened it closes it, once; after that nothing more can be said.
+@dataclass(frozen=True)
+class DatasetInput:
+    """A data set that a run used.
 
-    A param or a (metric, step) is written once. Every call may raise :class:`~mnist_exp.errors.StoreError`; where
-    sending happens in the background, for an earlier call's sake.
+    Attributes:
+        digest: SHA-256 of its content, as hex.
+        source: where it was read.
+        images: how many, by part.
+    """
+
+    name: str
+    digest: str
+    source: str
+    images: Mapping[str, int]
+
+    @classmethod
+    def of(cls, dataset: "Dataset") -> "DatasetInput":
+        """What is to be known of ``dataset``."""
+        images = {"train": len(dataset.train), "test": len(dataset.test)}
+        return cls(dataset.name, dataset.digest, dataset.source, images)
+
+
+class Tracker(Protocol):
+    """One open run. Whoever opened it closes it, once; after that nothing more can be said, unless it is resumed.
+
+    A param or a (metric, step) is written once. Every call may raise :class:`~mnist_exp.errors.StoreError`. A tracker
+    that a journal is sent to takes the same again, with the same times, and changes nothing.
     """
 
     @property
@@ -71,16 +93,20 @@ class Tracker(Protocol):
         """Keep a file under ``path``, such as ``data/samples.png``."""
         ...
 
-    def log_dataset(self, dataset: "Dataset", context: str) -> None:
+    def log_dataset(self, dataset: DatasetInput, context: str) -> None:
         """Record that ``dataset`` was used, for ``context`` (``training``)."""
         ...
 
-    def log_model(self, model: "keras.Model", example: "NDArray[np.uint8]") -> None:
-        """Keep the model, with ``example``, uint8 [n, 28, 28], as an input to try it on."""
+    def log_model(self, model: ModelFolder) -> None:
+        """Keep the run's model; a run has one."""
         ...
 
-    def close(self, status: Status) -> None:
-        """End the run."""
+    def close(self, status: Status, time_ms: int | None = None) -> None:
+        """End the run; at ``time_ms`` (milliseconds since 1970) where that is not now."""
+        ...
+
+    def resume(self) -> None:
+        """Take a run up again that was closed; the tags that say why it had ended go."""
         ...
 
 
@@ -93,16 +119,17 @@ class MemoryTracker:
     metrics: dict[str, dict[int, float]] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     artifacts: dict[str, bytes] = field(default_factory=dict)
-    datasets: dict[str, "Dataset"] = field(default_factory=dict)
-    model: "keras.Model | None" = None
+    datasets: dict[str, DatasetInput] = field(default_factory=dict)
+    model: ModelFolder | None = None
     status: Status | None = None
+    ended_ms: int | None = None
 
     def log_params(self, params: Mapping[str, ParamValue]) -> None:
         """Keep params; a param that has another value already is refused."""
         self._must_be_open()
         for key, value in params.items():
             if self.params.setdefault(key, value) != value:
-                raise StoreError(f"param {key} is {self.params[key]!r} already. Received: {value!r}")
+                raise Refused(f"param {key} is {self.params[key]!r} already. Received: {value!r}")
 
     def log_metrics(self, *measurements: Measurement) -> None:
         """Keep metrics under their step."""
@@ -121,20 +148,26 @@ class MemoryTracker:
         self._must_be_open()
         self.artifacts[path] = content if isinstance(content, bytes) else content()
 
-    def log_dataset(self, dataset: "Dataset", context: str) -> None:
+    def log_dataset(self, dataset: DatasetInput, context: str) -> None:
         """Keep the data set under its context."""
         self._must_be_open()
         self.datasets[context] = dataset
 
-    def log_model(self, model: "keras.Model", example: "NDArray[np.uint8]") -> None:  # noqa: ARG002
-        """Keep the model itself."""
+    def log_model(self, model: ModelFolder) -> None:
+        """Keep the folder, or what will fill one."""
         self._must_be_open()
         self.model = model
 
-    def close(self, status: Status) -> None:
-        """Refuse everything from now on."""
-        self._must_be_open()
-        self.status = status
+    def close(self, status: Status, time_ms: int | None = None) -> None:
+        """Refuse everything from now on, but to be closed the same way again."""
+        if self.status is not status:
+            self._must_be_open()
+        self.status, self.ended_ms = status, time_ms
+
+    def resume(self) -> None:
+        """Accept everything again."""
+        self.status = self.ended_ms = None
+        self.tags = {name: value for name, value in self.tags.items() if not name.startswith("failure")}
 
     def _must_be_open(self) -> None:
         if self.status is not None:

@@ -1,6 +1,7 @@
 """The Keras callback that tells a tracker, and whoever else listens, of each epoch as it ends."""
 
 import math
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,6 +13,9 @@ from mnist_exp.errors import Diverged
 from mnist_exp.tracking.tracker import Measurement, Tracker
 from mnist_exp.training.epochs import SCORES, Epoch, History
 
+interrupted = threading.Event()
+"""Set by a Ctrl-C: Python swallows the exception where it falls into a weak reference's callback or a finalizer."""
+
 
 class TrackingCallback(keras.callbacks.Callback):
     """Sends each epoch to a tracker that somebody else opened and will close.
@@ -19,23 +23,33 @@ class TrackingCallback(keras.callbacks.Callback):
     Keep it last among the callbacks: Keras's LearningRateScheduler sets the rate as an epoch begins, and what is
     logged must be the rate that the epoch then ran with.
 
-    With ``may_diverge``, as in a range test, a loss that is no finite number ends training and is no failure.
+    With ``may_diverge``, as in a range test, a loss that is no finite number ends training and is no failure. Epochs up
+    to number ``told`` were told to the tracker by an earlier process, and are not told again.
 
     Raises:
         Diverged: out of ``fit``, after an epoch whose loss is no finite number was logged.
+        KeyboardInterrupt: out of ``fit``, where a Ctrl-C came at a moment when Python swallows exceptions.
     """
 
     def __init__(
-        self, tracker: Tracker, on_epoch: Callable[[Epoch], None] = lambda _: None, *, may_diverge: bool = False
+        self,
+        tracker: Tracker,
+        on_epoch: Callable[[Epoch], None] = lambda _: None,
+        *,
+        may_diverge: bool = False,
+        told: int = 0,
     ) -> None:
         super().__init__()
         self._may_diverge = may_diverge
+        self._told = told
         self.history = History()
         self._tracker = tracker
         self._on_epoch = on_epoch
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
         """Note the rate, which is set by now, and the time."""
+        if interrupted.is_set():
+            raise KeyboardInterrupt
         self._lr = _shortest(self.model.optimizer.learning_rate)
         self._began = time.perf_counter()
 
@@ -48,7 +62,8 @@ class TrackingCallback(keras.callbacks.Callback):
             seconds=time.perf_counter() - self._began,
             scores={name: _shortest(logs[name]) for name in SCORES},
         )
-        self._tracker.log_metrics(Measurement(done.metrics(), step=done.number))
+        if done.number > self._told:
+            self._tracker.log_metrics(Measurement(done.metrics(), step=done.number))
         self.history.epochs.append(done)
         self._on_epoch(done)
         if math.isfinite(done.scores["loss"]):

@@ -78,10 +78,15 @@ class EpochModel(keras.Model):
         """Probabilities for images, as the network gives them."""
         return self.network(images, training=training)
 
-    def begin(self, weights: Sequence[NDArray[np.float32]], split: Split) -> None:
-        """Forget the run before: the network gets ``weights``, the optimizer starts anew, ``split`` is at hand."""
+    def begin(
+        self, weights: Sequence[NDArray[np.float32]], split: Split, optimizer: Sequence[NDArray[Any]] | None = None
+    ) -> None:
+        """Forget the run before: the network gets ``weights``, ``split`` is at hand.
+
+        The optimizer starts anew, or where its variables are those of ``optimizer``.
+        """
         self.network.set_weights(weights)
-        for variable, value in zip(self.optimizer.variables, self._fresh_optimizer, strict=True):
+        for variable, value in zip(self.optimizer.variables, optimizer or self._fresh_optimizer, strict=True):
             variable.assign(value)
         self.training_data.hold(split.train)
         self.validation_data.hold(split.validation)

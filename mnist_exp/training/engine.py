@@ -14,23 +14,33 @@ from mnist_exp import models, optimizers
 from mnist_exp.config import EarlyStoppingConfig, RunConfig, TrainingConfig
 from mnist_exp.data.datasets import Examples, Split
 from mnist_exp.training import compiled
+from mnist_exp.training.checkpoint import Checkpoint, Checkpoints, ResumableEarlyStopping
 
 # Images per step outside of training; it changes speed and memory, no figure beyond float32's rounding.
 EVALUATION_BATCH = 1000
 
 
-def train(config: RunConfig, split: Split, callbacks: Sequence[keras.callbacks.Callback]) -> keras.Model:
+def train(
+    config: RunConfig,
+    split: Split,
+    callbacks: Sequence[keras.callbacks.Callback],
+    done: Checkpoint | None = None,
+) -> keras.Model:
     """The trained model: uint8 [N, 28, 28] to float32 [N, 10].
 
-    ``callbacks`` come after those that set the rate and stop early, so they see the rate an epoch ran with.
+    ``callbacks`` come after those that set the rate and stop early, so they see the rate an epoch ran with. With what
+    an earlier process has ``done``, training goes on from there, to the same bits.
     """
     model = models.build(config.model, normalize=config.data.normalize, seed=config.seed)
-    callbacks = [*_own_callbacks(config), *callbacks]
-    match config.training.engine:
-        case "compiled":
-            _fit_compiled(model, config, split, callbacks)
-        case "keras":
-            _fit_plainly(model, config, split, callbacks)
+    own: list[keras.callbacks.Callback] = [keras.callbacks.LearningRateScheduler(optimizers.schedule(config))]
+    if config.training.early_stopping.patience is not None:
+        stopper = _early_stopping(config.training.early_stopping, done)
+        own.append(stopper)
+        for callback in callbacks:
+            if isinstance(callback, Checkpoints):
+                callback.stopper = stopper
+    fit = _fit_compiled if config.training.engine == "compiled" else _fit_plainly
+    fit(model, config, split, [*own, *callbacks], done)
     return model
 
 
@@ -49,14 +59,16 @@ def batch_order(order_seed: int, epoch: int, images: int) -> NDArray[np.int64]:
     return np.random.default_rng([order_seed, epoch]).permutation(images)
 
 
-def batches(examples: Examples, config: TrainingConfig) -> tf.data.Dataset:
+def batches(examples: Examples, config: TrainingConfig, done: int = 0) -> tf.data.Dataset:
     """The batches of one epoch after another, each epoch in its :func:`batch_order`; its last may be smaller.
+
+    The first ``done`` epochs are left out.
 
     A stream, because Keras tells a PyDataset of an epoch's end once before the first has begun.
     """
 
     def generate() -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-        for epoch in range(config.epochs):
+        for epoch in range(done, config.epochs):
             order = batch_order(config.order_seed, epoch, len(examples))
             for start in range(0, len(order), config.batch_size):
                 batch = examples.take(order[start : start + config.batch_size])
@@ -67,53 +79,70 @@ def batches(examples: Examples, config: TrainingConfig) -> tf.data.Dataset:
 
 
 def _fit_compiled(
-    model: keras.Model, config: RunConfig, split: Split, callbacks: Sequence[keras.callbacks.Callback]
+    model: keras.Model,
+    config: RunConfig,
+    split: Split,
+    callbacks: Sequence[keras.callbacks.Callback],
+    done: Checkpoint | None,
 ) -> None:
     training, images = config.training, len(split.train)
     program = compiled.program(config, split)
-    program.begin(model.get_weights(), split)
-    epochs = (batch_order(training.order_seed, epoch, images) for epoch in range(training.epochs))
-    program.fit(
-        compiled.orders(epochs, training.epochs, images, training.batch_size),
-        steps_per_epoch=1,
-        shuffle=False,
-        validation_data=compiled.in_order(len(split.validation), EVALUATION_BATCH),
-        epochs=training.epochs,
-        callbacks=callbacks,
-        verbose=0,
-    )
+    program.begin(done.weights if done else model.get_weights(), split, done.optimizer if done else None)
+    rest = _epochs_left(training, done)
+    if rest:
+        epochs = (batch_order(training.order_seed, epoch, images) for epoch in rest)
+        program.fit(
+            compiled.orders(epochs, len(rest), images, training.batch_size),
+            steps_per_epoch=1,
+            shuffle=False,
+            validation_data=compiled.in_order(len(split.validation), EVALUATION_BATCH),
+            initial_epoch=rest.start,
+            epochs=training.epochs,
+            callbacks=callbacks,
+            verbose=0,
+        )
     model.set_weights(program.network.get_weights())  # the program's own network is the next run's
 
 
 def _fit_plainly(
-    model: keras.Model, config: RunConfig, split: Split, callbacks: Sequence[keras.callbacks.Callback]
+    model: keras.Model,
+    config: RunConfig,
+    split: Split,
+    callbacks: Sequence[keras.callbacks.Callback],
+    done: Checkpoint | None,
 ) -> None:
-    model.compile(
-        optimizer=optimizers.build(config.optimizer),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-    )
-    model.fit(
-        batches(split.train, config.training),
-        steps_per_epoch=-(-len(split.train) // config.training.batch_size),
-        shuffle=False,
-        validation_data=(split.validation.images, split.validation.labels),
-        validation_batch_size=EVALUATION_BATCH,
-        epochs=config.training.epochs,
-        callbacks=callbacks,
-        verbose=0,
-    )
+    optimizer = optimizers.build(config.optimizer)
+    model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    if done is not None:
+        model.set_weights(done.weights)
+        optimizer.build(model.trainable_variables)
+        for variable, value in zip(optimizer.variables, done.optimizer, strict=True):
+            variable.assign(value)
+    rest = _epochs_left(config.training, done)
+    if rest:
+        model.fit(
+            batches(split.train, config.training, rest.start),
+            steps_per_epoch=-(-len(split.train) // config.training.batch_size),
+            shuffle=False,
+            validation_data=(split.validation.images, split.validation.labels),
+            validation_batch_size=EVALUATION_BATCH,
+            initial_epoch=rest.start,
+            epochs=config.training.epochs,
+            callbacks=callbacks,
+            verbose=0,
+        )
 
 
-def _own_callbacks(config: RunConfig) -> list[keras.callbacks.Callback]:
-    own = [keras.callbacks.LearningRateScheduler(optimizers.schedule(config))]
-    if config.training.early_stopping.patience is not None:
-        own.append(_early_stopping(config.training.early_stopping))
-    return own
+def _epochs_left(training: TrainingConfig, done: Checkpoint | None) -> range:
+    """The numbers, from 0, of the epochs to come."""
+    if done is None:
+        return range(training.epochs)
+    return range(0) if done.stopped else range(len(done.epochs), training.epochs)
 
 
-def _early_stopping(config: EarlyStoppingConfig) -> keras.callbacks.EarlyStopping:
-    return keras.callbacks.EarlyStopping(
+def _early_stopping(config: EarlyStoppingConfig, done: Checkpoint | None) -> ResumableEarlyStopping:
+    return ResumableEarlyStopping(
+        done.stopper if done else {},
         monitor=config.monitor,
         min_delta=config.min_delta,
         patience=config.patience,

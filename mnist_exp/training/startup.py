@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mnist_exp.imports import without_collections
+
 
 def import_tensorflow() -> None:
     """Import TensorFlow and Keras silently; what they wrote appears only when that fails."""
@@ -13,7 +15,7 @@ def import_tensorflow() -> None:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    with _held_back_stderr():
+    with _held_back_stderr(), without_collections():
         import keras  # noqa: F401
         import tensorflow as tf
 

@@ -1,0 +1,36 @@
+"""``mnist-exp sync``: what waits in journals is sent, what vanished is closed."""
+
+import argparse
+
+from mnist_exp import tables, terminal
+from mnist_exp.tracking import journal, store, sync
+from mnist_exp.tracking.journal import Reading
+from mnist_exp.tracking.sync import State
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Send, or only tell; the exit code: 0 where nothing waits any more, 1 where something still does."""
+    if arguments.status:
+        tables.journals(sync.status(journal.root()))
+        return 0
+    uri = store.named(arguments.uri) if arguments.uri else None
+    found = []
+    for each in sync.sync(journal.root(), _close_sweep, uri, tuple(arguments.gone or ())):
+        terminal.journal(each)
+        found.append(each)
+    if not found:
+        terminal.out.print("Nothing waits.")
+    return int(any(each.state in (State.WAITING, State.UNREADABLE) for each in found))
+
+
+def tidy() -> None:
+    """What every command does first: close what vanished and send what waits, as far as that goes, and tell of it."""
+    for each in sync.sync(journal.root(), _close_sweep):
+        if each.vanished or each.state in (State.SENT, State.WAITING, State.UNREADABLE):
+            terminal.journal(each)
+
+
+def _close_sweep(reading: Reading, uri: str) -> None:
+    from mnist_exp.sweeps import sweep
+
+    sweep.close_vanished(reading, uri)

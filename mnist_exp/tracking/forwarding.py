@@ -1,0 +1,285 @@
+"""Store and forward: a tracker that writes to a journal, and a thread that sends the journal's entries on.
+
+Training waits for no store. While the store is away the thread tries again, ever less often; what it could not send
+when the program ends lies in the journal, and ``mnist-exp sync`` sends it later, from there.
+"""
+
+import logging
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mnist_exp.errors import Refused, StoreError, first_line
+from mnist_exp.tracking import delivery
+from mnist_exp.tracking import journal as journals
+from mnist_exp.tracking.journal import Entry, Journal, Opening
+from mnist_exp.tracking.tracker import Content, DatasetInput, Measurement, ModelFolder, ParamValue, Status, Tracker
+
+log = logging.getLogger(__name__)
+
+# How long measurements gather before they are sent together: soon enough for whoever watches the run in the UI.
+_GATHER_S = 1.0
+
+# Between two attempts: twice as long after each that failed.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+
+# How often a run gives a sign of life: to its journal, and to the store as the tag ``heartbeat``.
+_ALIVE_S, _HEARTBEAT_S = 5.0, 30.0
+
+
+@dataclass(frozen=True)
+class Unsent:
+    """What of a run the store does not have.
+
+    Attributes:
+        entries: how many entries of its journal.
+        reason: what keeps them.
+        refused: whether the store has answered that it will not take them; else it may later.
+    """
+
+    entries: int
+    reason: str
+    refused: bool = False
+
+
+class JournalTracker:
+    """An open run that is written to a journal, and from there to the tracker that ``deliver`` opens.
+
+    Implements :class:`~mnist_exp.tracking.tracker.Tracker`. Its calls raise StoreError where the journal cannot be
+    written, and never wait for the other tracker. Files that are still to be made are made in a thread, one after
+    another for the whole process, and so is the end of a run, which comes after them: :meth:`settle` waits for both.
+    """
+
+    def __init__(
+        self, journal: Journal, opening: Opening, deliver: Callable[[Opening], Tracker], gather_s: float = _GATHER_S
+    ) -> None:
+        """Begin a run, or take up the one whose journal it is."""
+        self.journal = journal
+        self.opening = opening
+        self._deliver = deliver
+        self._gather_s = gather_s
+        self._closed = False
+        self._made: list[Future[None]] = []
+        self._mistake: Exception | None = None
+        self._refused: list[str] = []
+        self._away: str | None = None
+        self._status: Status | None = None
+        self._hurry = False
+        self._done = False
+        self._changed = threading.Condition()
+        found = journals.read(journal.folder)
+        self._waiting = deque(entry for entry in found.entries if entry.number >= journal.sent)
+        if found.opening is None:
+            journal.open(opening)
+        self._thread = threading.Thread(target=self._work, name=f"sender of {opening.key}", daemon=True)
+        self._thread.start()
+
+    @property
+    def run_id(self) -> str:
+        """The run's key, which the store has as its tag ``journal``."""
+        return self.opening.key
+
+    def log_params(self, params: Mapping[str, ParamValue]) -> None:
+        """Write params."""
+        self._write("params", dict(params))
+
+    def log_metrics(self, *measurements: Measurement) -> None:
+        """Write measurements."""
+        for each in measurements:
+            self._write("metrics", {"metrics": dict(each.metrics), "step": each.step}, each.time_ms)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Write tags."""
+        self._write("tags", dict(tags))
+
+    def log_artifact(self, path: str, content: Content) -> None:
+        """Write a file, or have it made in the other thread."""
+        if isinstance(content, bytes):
+            self._write("artifact", {"path": path, "file": self.journal.keep(content)})
+        else:
+            self._make(lambda: self._append("artifact", {"path": path, "file": self.journal.keep(content())}))
+
+    def log_dataset(self, dataset: DatasetInput, context: str) -> None:
+        """Write what is known of a data set."""
+        self._write("dataset", {"dataset": asdict(dataset), "context": context})
+
+    def log_model(self, model: ModelFolder) -> None:
+        """Have a model saved in the other thread; nobody may change it from now on."""
+        assert callable(model), "a model that is in a folder already has no need of a journal"
+        self._make(lambda: self._save(model))
+
+    def close(self, status: Status, time_ms: int | None = None) -> None:
+        """End the run, once everything is made. A run of which something could not be made has failed."""
+        self._must_be_open()
+        self._closed = True
+        self._made.append(_maker().submit(self._end, status, time_ms))
+
+    def resume(self) -> None:
+        """Take up again a run that was closed, or whose process vanished."""
+        self._write("resume", {})
+
+    def settle(self, patience_s: float) -> Unsent | None:
+        """Wait until the store has everything; give up when it has been away for ``patience_s`` seconds.
+
+        The journal is then left to others; it is deleted where nothing in it is needed any more.
+
+        Raises:
+            Exception: what went wrong in making a file. The run has ended as failed.
+        """
+        wait(self._made)
+        with self._changed:
+            self._hurry = True
+            self._changed.notify_all()
+            until = time.monotonic() + patience_s
+            while self._waiting and not (self._away and time.monotonic() > until):
+                self._changed.wait(0.1)
+            unsent = self._unsent()
+            self._done = True
+            self._changed.notify_all()
+        if unsent is None or unsent.refused:  # else a call that hangs may hold the thread for long
+            self._thread.join()
+        if self._mistake is not None:
+            raise self._mistake
+        return unsent
+
+    def _unsent(self) -> Unsent | None:
+        if self._waiting:
+            return Unsent(len(self._waiting), self._away or "")
+        return Unsent(len(self._refused), self._refused[0], refused=True) if self._refused else None
+
+    def _leave(self) -> None:
+        resumable = self._status is Status.KILLED and (self.journal.folder / journals.CHECKPOINT).exists()
+        if self._status is None or self._waiting or self._refused or resumable:
+            self.journal.release()
+        else:
+            self.journal.remove()
+
+    def _write(self, kind: str, content: Mapping[str, Any], time_ms: int | None = None) -> None:
+        self._must_be_open()
+        self._append(kind, content, time_ms)
+
+    def _append(self, kind: str, content: Mapping[str, Any], time_ms: int | None = None) -> None:
+        with self._changed:
+            self._waiting.append(self.journal.append(kind, content, time_ms))
+            self._changed.notify_all()
+
+    def _must_be_open(self) -> None:
+        if self._closed:
+            raise StoreError(f"run {self.run_id} is closed")
+
+    def _make(self, call: Callable[[], None]) -> None:
+        self._must_be_open()
+        self._made.append(_maker().submit(self._attempt, call))
+
+    def _attempt(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001  whatever it is, it is told when the run ends
+            self._mistake = self._mistake or error
+
+    def _save(self, model: Callable[[Path], None]) -> None:
+        name = self.journal.new_folder()
+        model(self.journal.folder / name)
+        self._append("model", {"file": name})
+
+    def _end(self, status: Status, time_ms: int | None) -> None:
+        mistake = self._mistake
+        if mistake is not None and status is Status.FINISHED:
+            status = Status.FAILED
+            told = "".join(traceback.format_exception(mistake)).encode()
+            log.error("run %s failed as it ended", self.run_id, exc_info=mistake)
+            reason = {"failure": type(mistake).__name__, "failure.message": first_line(mistake)}
+            self._attempt(lambda: self._append("tags", reason))
+            keep = {"path": "log/traceback.txt"}
+            self._attempt(lambda: self._append("artifact", {**keep, "file": self.journal.keep(told)}))
+        self._attempt(lambda: self._append("close", {"status": status.value}, time_ms))
+
+    def _work(self) -> None:
+        try:
+            self._send_all()
+        finally:
+            self._leave()
+
+    def _send_all(self) -> None:
+        tracker: Tracker | None = None
+        pause_s, last_alive, last_heartbeat = _FIRST_PAUSE_S, 0.0, time.monotonic()
+        while True:
+            now = time.monotonic()
+            if now - last_alive > _ALIVE_S:
+                self.journal.alive()
+                last_alive = now
+            batch = self._next_batch()
+            if batch is None:
+                return
+            try:
+                tracker = tracker or self._deliver(self.opening)
+                if batch:
+                    delivery.tell(batch, self.journal.folder, tracker)
+                elif now - last_heartbeat > _HEARTBEAT_S:
+                    tracker.set_tags(heartbeat())
+                    last_heartbeat = now
+            except Refused as error:
+                if batch:
+                    self._refuse(str(error))
+                    log.error("%s", error)
+            except StoreError as error:
+                with self._changed:
+                    if self._away is None:
+                        log.warning("%s; trying again", error)
+                    self._away = str(error)
+                    self._changed.notify_all()
+                    self._changed.wait_for(lambda: self._done or self._hurry, pause_s)
+                    if self._done:
+                        return
+                    if self._hurry:
+                        self._changed.wait_for(lambda: self._done, min(pause_s, _FIRST_PAUSE_S))
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                continue
+            except Exception as error:
+                self._refuse(f"{type(error).__name__}: {first_line(error)}")
+                log.exception("an entry of run %s could not be sent", self.run_id)
+            pause_s = _FIRST_PAUSE_S
+            self._sent(batch)
+
+    def _refuse(self, reason: str) -> None:
+        self._refused.append(reason)
+        self.journal.refuse(reason)
+
+    def _next_batch(self) -> list[Entry] | None:
+        """What is to be sent next: many measurements, or one thing else; nothing after a while; None at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._done, _ALIVE_S)
+            if not self._waiting:
+                return None if self._done or self._status is not None else []
+            if self._waiting[0].kind == "metrics":  # more will follow: let them gather, unless somebody waits
+                full = lambda: self._hurry or self._done or self._waiting[-1].kind != "metrics"  # noqa: E731
+                self._changed.wait_for(full, self._gather_s)
+            return delivery.next_batch(self._waiting)
+
+    def _sent(self, batch: Sequence[Entry]) -> None:
+        with self._changed:
+            self._away = None
+            for entry in batch:
+                self._waiting.popleft()
+                self.journal.sent = entry.number + 1
+                if entry.kind == "close":
+                    self._status = Status(entry.content["status"])
+            self._changed.notify_all()
+
+
+def heartbeat() -> dict[str, str]:
+    """The tag by which others see that a run is alive: now, in seconds since 1970."""
+    return {"heartbeat": str(int(time.time()))}
+
+
+@cache
+def _maker() -> ThreadPoolExecutor:
+    """One thread for the whole process: drawing is not safe in two."""
+    return ThreadPoolExecutor(1, thread_name_prefix="maker")

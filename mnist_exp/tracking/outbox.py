@@ -1,0 +1,87 @@
+"""The runs of this process whose journals are still being sent."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mnist_exp.tracking import forwarding, journal, mlflow, store
+from mnist_exp.tracking.forwarding import JournalTracker, Unsent
+from mnist_exp.tracking.journal import Journal, Opening
+
+# How long a store may be away before what waits for it is left to `mnist-exp sync`.
+PATIENCE_S = 10.0
+
+_open: list[JournalTracker] = []
+
+
+@dataclass
+class Settlement:
+    """What came of waiting for the store.
+
+    Attributes:
+        unsent: what it does not have, by the run's name.
+        mistakes: what went wrong in making a run's files, by its name; such a run has failed.
+    """
+
+    unsent: list[tuple[str, Unsent]] = field(default_factory=list)
+    mistakes: list[tuple[str, Exception]] = field(default_factory=list)
+
+
+def opening(name: str, uri: str, experiment: str, parent: str | None, tags: Mapping[str, str]) -> Opening:
+    """The first entry of a new run's journal."""
+    return Opening(
+        key=journal.new_key(),
+        name=name,
+        uri=store.redact(uri),
+        experiment=experiment,
+        parent=parent,
+        tags={**tags, **forwarding.heartbeat()},
+        began_ms=int(time.time() * 1000),
+        host=journal.host(),
+    )
+
+
+def begin(opened: Opening, uri: str) -> JournalTracker:
+    """Begin a run; :func:`settle` waits for what it said to arrive.
+
+    Raises:
+        StoreError: its journal cannot be written.
+    """
+    tracker = JournalTracker(Journal(journal.root() / opened.key, new=True), opened, mlflow.deliver(uri))
+    _open.append(tracker)
+    return tracker
+
+
+def take_up(folder: Path, uri: str) -> tuple[JournalTracker, int]:
+    """Take up the run whose journal is in ``folder``; and how many epochs it has told.
+
+    Raises:
+        StoreError: the journal is in use, gone, or cannot be written.
+    """
+    own = Journal(folder)
+    found = journal.read(folder)
+    assert found.opening is not None, "a run that can be taken up again says how it began"
+    tracker = JournalTracker(own, found.opening, mlflow.deliver(uri))
+    _open.append(tracker)
+    tracker.resume()
+    steps = [
+        each.content["step"] for each in found.entries if each.kind == "metrics" and "loss" in each.content["metrics"]
+    ]
+    return tracker, max(steps, default=0)
+
+
+def settle(patience_s: float = PATIENCE_S) -> Settlement:
+    """Wait until the store has all that was said; give up when it has been away for ``patience_s`` seconds."""
+    found = Settlement()
+    until = time.monotonic() + patience_s
+    while _open:
+        tracker = _open.pop(0)
+        try:
+            unsent = tracker.settle(max(0.0, until - time.monotonic()))
+        except Exception as error:  # noqa: BLE001  the run has failed; the others are still to be waited for
+            found.mistakes.append((tracker.opening.name, error))
+        else:
+            if unsent is not None:
+                found.unsent.append((tracker.opening.name, unsent))
+    return found

@@ -1,0 +1,159 @@
+"""What waits in journals: sent to its store, and closed where the process that wrote it vanished."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from mnist_exp.errors import StoreError
+from mnist_exp.tracking import delivery, store
+from mnist_exp.tracking import journal as journals
+from mnist_exp.tracking.journal import Busy, Gone, Journal, Reading
+from mnist_exp.tracking.tracker import Status
+
+
+class State(StrEnum):
+    """What became of a journal, or what it waits for."""
+
+    RUNNING = "running"
+    ELSEWHERE = "on another host"
+    WAITING = "waiting"
+    SENT = "sent"
+    RESUMABLE = "resumable"
+    UNREADABLE = "unreadable"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class Found:
+    """One journal.
+
+    Attributes:
+        name: what its run or sweep is called.
+        entries: how many entries the store does not have, or how many were sent.
+        vanished: whether its process ended without closing it.
+        remark: what is to be known besides: why it waits, what was damaged or refused.
+    """
+
+    folder: Path
+    name: str
+    state: State
+    entries: int
+    vanished: bool = False
+    remark: str = ""
+
+
+CloseSweep = Callable[[Reading, str], None]
+"""Closes the parent run of a sweep whose process did not, in the store at a URI; may raise StoreError."""
+
+
+def sync(where: Path, close_sweep: CloseSweep, uri: str | None = None, hosts: tuple[str, ...] = ()) -> Iterator[Found]:
+    """Close what vanished, send what waits, runs before sweeps; to ``uri`` where given, else to its own store.
+
+    A run of another host is left alone, for its process cannot be looked for from here; unless that host is among
+    ``hosts``, which somebody says are gone.
+    """
+    found = sorted((journals.read(folder) for folder in journals.folders(where)), key=lambda each: each.opening is None)
+    for reading in found:
+        if (elsewhere := _elsewhere(reading, hosts)) is not None:
+            yield elsewhere
+            continue
+        if reading.refused and reading.ended is not None:
+            yield _found(reading, State.REFUSED, remark=reading.refused)
+            continue
+        if reading.resumable and not reading.unsent:
+            yield _found(reading, State.RESUMABLE)
+            continue
+        try:
+            journal = Journal(reading.folder)
+        except Busy:
+            yield _found(reading, State.RUNNING)
+            continue
+        except Gone:
+            continue
+        except StoreError as error:
+            yield _found(reading, State.WAITING, remark=str(error))
+            continue
+        # Read again, now that nobody else writes; but the last sign of life was another's.
+        now = replace(journals.read(reading.folder), last_sign_ms=reading.last_sign_ms)
+        yield _settled(journal, now, close_sweep, uri)
+
+
+def status(where: Path) -> list[Found]:
+    """What lies in the journals, without changing or sending anything."""
+    found = []
+    for folder in journals.folders(where):
+        reading = journals.read(folder)
+        elsewhere = _elsewhere(reading, ())
+        if elsewhere is not None:
+            found.append(elsewhere)
+        elif journals.in_use(folder):
+            found.append(_found(reading, State.RUNNING))
+        elif reading.refused and reading.ended is not None:
+            found.append(_found(reading, State.REFUSED, remark=reading.refused))
+        elif reading.resumable and not reading.unsent:
+            found.append(_found(reading, State.RESUMABLE))
+        else:
+            found.append(_found(reading, State.WAITING, vanished=reading.ended is None))
+    return found
+
+
+def _settled(journal: Journal, reading: Reading, close_sweep: CloseSweep, uri: str | None) -> Found:
+    vanished, waiting = reading.ended is None, reading.unsent
+    try:
+        if reading.opening is None and reading.sweep is None:
+            return _found(reading, State.UNREADABLE, remark="its first line is damaged: nothing says whose it was")
+        if reading.opening is None:
+            assert reading.sweep is not None
+            close_sweep(reading, uri or _uri(reading.sweep["uri"]))
+            journal.remove()
+            return _found(reading, State.SENT, vanished=vanished)
+        if vanished:
+            journal.append("tags", {"failure": "vanished"}, reading.last_sign_ms)
+            journal.append("close", {"status": Status.KILLED.value}, reading.last_sign_ms)
+        told = any("journal.damaged" in entry.content for entry in reading.entries if entry.kind == "tags")
+        if reading.damaged and not told:
+            lines = ", ".join(map(str, reading.damaged))
+            journal.append("tags", {"journal.damaged": f"lines {lines}"})
+        from mnist_exp.tracking import mlflow
+
+        refused = delivery.send(journal, reading.opening, mlflow.deliver(uri or _uri(reading.opening.uri)))
+        remark = f"damaged lines: {len(reading.damaged)}" if reading.damaged else ""
+        if refused:
+            return _found(reading, State.REFUSED, waiting, vanished, refused[0])
+        after = journals.read(journal.folder)
+        if after.resumable:
+            return _found(reading, State.RESUMABLE, waiting, vanished, remark)
+        journal.remove()
+        return _found(reading, State.SENT, waiting, vanished, remark)
+    except StoreError as error:
+        return _found(reading, State.WAITING, vanished=vanished, remark=str(error))
+    finally:
+        journal.release()
+
+
+def _found(
+    reading: Reading, state: State, entries: int | None = None, vanished: bool = False, remark: str = ""
+) -> Found:
+    name = reading.opening.name if reading.opening else "a sweep"
+    return Found(reading.folder, name, state, reading.unsent if entries is None else entries, vanished, remark)
+
+
+def _elsewhere(reading: Reading, hosts: tuple[str, ...]) -> Found | None:
+    host = reading.opening.host if reading.opening else (reading.sweep or {}).get("host", journals.host())
+    if reading.ended is not None or host in (journals.host(), *hosts):
+        return None
+    return _found(reading, State.ELSEWHERE, remark=f"on {host}")
+
+
+def _uri(redacted: str) -> str:
+    """The URI of a journal's store, with the credentials that the environment has for it.
+
+    Raises:
+        StoreError: its database is gone.
+    """
+    database = store.sqlite_file(redacted)
+    if database is not None and not database.exists():
+        raise StoreError(f"{database} is gone: give the store's new place with --uri sqlite:///FILE")
+    now = store.resolve(None)
+    return now if store.redact(now) == redacted else redacted
