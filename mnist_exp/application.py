@@ -7,7 +7,6 @@ Nothing starts before everything was checked: one config for a single run, every
 import math
 import os
 import signal
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,11 +22,15 @@ from mnist_exp import project, terminal
 from mnist_exp.compose import expand, explain, register, to_run_config
 from mnist_exp.config import RunConfig
 from mnist_exp.errors import ConfigError, MnistExpError, RunFailed, StoreError
+from mnist_exp.redaction import redact, redacted_file
+from mnist_exp.text import shortened, visible
 
 if TYPE_CHECKING:
     from mnist_exp.data.datasets import Dataset
     from mnist_exp.run import Job
     from mnist_exp.sweeps.sweep import Sweep
+
+_LONGEST_NAME = 250  # what MLflow takes
 
 _INTERRUPTED = 130  # what a shell gives a command that Ctrl-C ended
 
@@ -126,8 +129,25 @@ class BeforeStart(Callback):
             from mnist_exp.tracking import store
 
             experiment = store.experiment_name(configs[0].tracking, used[0].name)
-            sweep.begin(store.resolve(configs[0].tracking.uri), experiment, keys, jobs)
+            kept = [list(map(redact, job)) for job in jobs]
+            sweep.begin(store.resolve(configs[0].tracking.uri), experiment, keys, kept)
             terminal.sweep_begins(keys, len(jobs))
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        """Take secrets out of what Hydra has written of the job's config."""
+        if config.hydra.output_subdir is not None:
+            for file in (Path(config.hydra.runtime.output_dir) / config.hydra.output_subdir).glob("*.yaml"):
+                _redact_file(file)
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Take them out of what Hydra has written of the sweep's."""
+        _redact_file(Path(config.hydra.sweep.dir) / "multirun.yaml")
+
+
+def _redact_file(file: Path) -> None:
+    content = file.read_bytes() if file.is_file() else b""
+    if (kept := redacted_file(content)) != content:
+        file.write_bytes(kept)
 
 
 def _check_store_and_data(configs: Sequence[RunConfig]) -> "list[Dataset]":
@@ -166,9 +186,9 @@ def _job() -> "Job":
     overrides = tuple(own.overrides.task)
     sweep = Sweep.current()
     if sweep is None:
-        return Job(" ".join(overrides) or "default", _group(overrides, ()), overrides, Path(own.runtime.output_dir))
+        return Job(_name(overrides), _group(overrides, ()), overrides, Path(own.runtime.output_dir))
     varied = [override for override in overrides if override.partition("=")[0] in sweep.keys]
-    name = " ".join(varied or overrides) or "default"
+    name = _name(varied or overrides)
     if own.runtime.choices.get("experiment") is not None:
         overrides = (*overrides, "hydra.mode=RUN")  # an experiment may itself be a sweep; this is one run of it
     return Job(
@@ -179,6 +199,11 @@ def _job() -> "Job":
         number=own.job.num + 1,
         total=sweep.total,
     )
+
+
+def _name(overrides: Sequence[str]) -> str:
+    """What a run is called, as a line of a list and the title of its pictures show it."""
+    return shortened(visible(redact(" ".join(overrides))), _LONGEST_NAME) or "default"
 
 
 def _group(overrides: Sequence[str], varied: Sequence[str]) -> str:
@@ -235,7 +260,7 @@ def _tell(error: Exception, *, with_traceback: bool = False) -> int:
     """Show a user's mistake as its one line, and one of the program's as a traceback; the exit code of either."""
     wrong = explain(error)
     if wrong is None or with_traceback:
-        traceback.print_exception(error)
+        terminal.traceback(error)
     if wrong is None:
         return 1
     terminal.error(str(wrong))

@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mnist_exp import project, terminal
 from mnist_exp.config import RunConfig, check, suggestion
 from mnist_exp.errors import ConfigError, MnistExpError, StoreError, first_line
+from mnist_exp.text import received as quoted
 
 
 def register() -> None:
@@ -99,6 +100,8 @@ def explain(error: Exception) -> MnistExpError | None:
         return error
     if isinstance(error, OSError) and error.filename and not isinstance(error, HydraException):
         return StoreError(f"{error.filename} cannot be used: {error.strerror}")
+    if isinstance(error, RecursionError):
+        return ConfigError("an override or a config file must not be nested this deeply, nor refer to itself")
     if not (isinstance(error, HydraException | OmegaConfBaseException | yaml.YAMLError) or _raised_by_hydra(error)):
         return None
     text = str(error)
@@ -108,11 +111,11 @@ def explain(error: Exception) -> MnistExpError | None:
     if found := re.match(r"Could not (?:override|append to config).*?'([^']+)'", text):
         key = found[1]
         received = next((given for given in sys.argv[1:] if given.lstrip("+~").startswith(f"{key}=")), key)
-        return ConfigError(f"{key} is not a key.{suggestion(key, _defaults())} Received: {received!r}")
+        return ConfigError(f"{key} is not a key.{suggestion(key, _defaults())} Received: {quoted(received)}")
     if found := re.match(r"Ambiguous value for argument '([^']+)'", text):
         return ConfigError(f"{found[1]!r} holds several values: sweep over them with python -m mnist_exp -m {found[1]}")
     if isinstance(error, OverrideParseException):
-        return ConfigError(f"{error.override!r} is no override of the form key=value: {first_line(error)}")
+        return ConfigError(f"{quoted(error.override)} is no override of the form key=value: {first_line(error)}")
     if isinstance(error, yaml.YAMLError):
         return ConfigError(f"a config file is no valid YAML: {' '.join(text.split())}")
     cause = error.__cause__

@@ -8,7 +8,7 @@ import shlex
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from mnist_exp.data import datasets
 from mnist_exp.data.datasets import Dataset, Split
 from mnist_exp.errors import MnistExpError, RunFailed, first_line
 from mnist_exp.evaluation import DIGITS, Evaluation
+from mnist_exp.redaction import redact, redacted_file
 from mnist_exp.tracking import provenance
 from mnist_exp.tracking.tracker import Measurement, Status, Tracker
 from mnist_exp.training import engine, range_test
@@ -124,6 +125,8 @@ def _run(config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker, on_epo
 def _log_inputs(config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker) -> None:
     """All that is known before training: params, tags, data set, config and provenance."""
     code = provenance.code()
+    if not config.tracking.git_diff:
+        code = replace(code, diff="")
     tracker.log_params({**config.params(), **({"data": dataset.name} if dataset.name in ("mnist", "digits") else {})})
     tracker.set_tags(
         {
@@ -140,22 +143,22 @@ def _log_inputs(config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker)
     tracker.log_dataset(dataset, "training")
     for path in _EXPLORATION:
         tracker.log_artifact(path, partial(_explored, dataset, path))
-    tracker.log_artifact("config/config.yaml", yaml.safe_dump(config.plain(), sort_keys=False).encode())
+    tracker.log_artifact("config/config.yaml", redact(yaml.safe_dump(config.plain(), sort_keys=False)).encode())
     for name in ("overrides.yaml", "hydra.yaml"):
         if (file := job.output / ".hydra" / name).exists():  # hydra.output_subdir=null writes none
-            tracker.log_artifact(f"config/{name}", file.read_bytes())
+            tracker.log_artifact(f"config/{name}", redacted_file(file.read_bytes()))
     tracker.log_artifact("provenance/environment.txt", lambda: provenance.environment().encode())
     tracker.log_artifact("provenance/rerun.sh", provenance.rerun_script(code, _command(config, job)).encode())
-    tracker.log_artifact("provenance/git.diff", (code.diff if config.tracking.git_diff else "").encode())
+    tracker.log_artifact("provenance/git.diff", code.diff.encode())
 
 
 def _command(config: RunConfig, job: Job) -> str:
-    """The command line that makes this run again, whatever the environment says by then."""
+    """The command line that makes this run again, whatever the environment says by then; without secrets."""
     overrides = list(job.overrides)
     if config.data.path is not None and not any(each.startswith("data.path=") for each in overrides):
         escaped = config.data.path.replace("\\", "\\\\").replace("'", "\\'")
         overrides.append(f"data.path='{escaped}'")
-    return shlex.join(["python", "-m", "mnist_exp", *overrides])
+    return shlex.join(["python", "-m", "mnist_exp", *map(redact, overrides)])
 
 
 @cache
@@ -251,7 +254,7 @@ def _note(
 
 def _log_files(job: Job, tracker: Tracker) -> None:
     for file in sorted(job.output.glob("*.log")):
-        tracker.log_artifact(f"log/{file.name}", file.read_bytes())
+        tracker.log_artifact(f"log/{file.name}", redacted_file(file.read_bytes()))
 
 
 def _close(job: Job, tracker: Tracker, status: Status, reason: dict[str, str], error: Exception | None = None) -> None:
@@ -262,7 +265,7 @@ def _close(job: Job, tracker: Tracker, status: Status, reason: dict[str, str], e
         lambda: tracker.close(status),
     ]
     if error is not None:
-        told = "".join(traceback.format_exception(error)).encode()
+        told = redact("".join(traceback.format_exception(error))).encode(errors="backslashreplace")
         steps.insert(1, lambda: tracker.log_artifact("log/traceback.txt", told))
     for step in steps:
         try:

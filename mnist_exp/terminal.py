@@ -3,6 +3,7 @@
 import math
 import shutil
 import sys
+import traceback as tracebacks
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from mnist_exp.redaction import redact
+from mnist_exp.text import abridged, visible
 
 if TYPE_CHECKING:
     from mnist_exp.analysis.comparison import Comparison
@@ -35,12 +39,17 @@ _PLAIN_LINES = 10
 
 def error(message: str) -> None:
     """One line to standard error."""
-    _err.print(f"[bold red]error:[/] {escape(message)}")
+    _err.print(f"[bold red]error:[/] {_shown(message)}")
+
+
+def traceback(raised: Exception) -> None:
+    """Where a mistake of the program's own was raised, to standard error."""
+    sys.stderr.write(redact("".join(tracebacks.format_exception(raised))))
 
 
 def warning(message: str) -> None:
     """One line to standard error."""
-    _err.print(f"[bold yellow]warning:[/] {escape(message)}")
+    _err.print(f"[bold yellow]warning:[/] {_shown(message)}")
 
 
 def dataset(data: "Dataset") -> None:
@@ -50,18 +59,18 @@ def dataset(data: "Dataset") -> None:
         f"(sha256 {data.digest[:8]}) from {data.source}"
     )
     if data.fallback is None:
-        out.print(f"[bold]{escape(said)}[/]", soft_wrap=True)
+        out.print(f"[bold]{_shown(said)}[/]", soft_wrap=True)
         return
     rule = "=" * 88
     reason = f"NOT MNIST: {data.fallback}"
     for line in (rule, said, reason, f"Runs are kept apart, in the experiment {data.name!r}.", rule):
-        out.print(f"[bold yellow]{escape(line)}[/]", soft_wrap=True)
+        out.print(f"[bold yellow]{_shown(line)}[/]", soft_wrap=True)
 
 
 def sweep_begins(keys: list[str], total: int) -> None:
     """One line: how many runs, over what."""
     jobs = f"{total} runs" if total else "runs"
-    out.print(f"[bold]sweep:[/] {jobs} over {escape(', '.join(keys) or 'nothing')}")
+    out.print(f"[bold]sweep:[/] {jobs} over {_shown(', '.join(keys) or 'nothing')}")
 
 
 @contextmanager
@@ -70,9 +79,9 @@ def epochs(job: "Job", total: int) -> "Iterator[Callable[[Epoch], None]]":
 
     Yields what is to be called with each completed epoch.
     """
-    title = f"run {job.number} of {job.total}  {job.name}" if job.total > 1 else job.name
+    title = visible(redact(f"run {job.number} of {job.total}  {job.name}" if job.total > 1 else job.name))
     if not out.is_terminal:
-        out.print(escape(title), soft_wrap=True)
+        out.print(_shown(title), soft_wrap=True)
         yield _plain_line(total)
         return
     columns = (
@@ -95,7 +104,7 @@ def run_ends(job: "Job", result: "Result") -> None:
     """One line: what the run reached."""
     place = f"{job.number}/{job.total} " if job.total > 1 else ""
     out.print(
-        f"[green]✓[/] {place}[bold]{escape(job.name)}[/]  val_accuracy {result.best.scores['val_accuracy']:.4f} "
+        f"[green]✓[/] {place}[bold]{_shown(job.name)}[/]  val_accuracy {result.best.scores['val_accuracy']:.4f} "
         f"(epoch {result.best.number})  test {result.test_accuracy:.4f}  {result.seconds:.1f} s",
         soft_wrap=True,
     )
@@ -105,7 +114,7 @@ def run_fails(job: "Job", reason: str) -> None:
     """One line to standard error, as soon as the run has failed: which, with what overrides, and why."""
     place = f"{job.number} of {job.total} " if job.total > 1 else ""
     overrides = " ".join(job.overrides) or "no overrides"
-    _err.print(f"[bold red]✗ run {place}failed[/] ({escape(overrides)}): {escape(reason)}")
+    _err.print(f"[bold red]✗ run {place}failed[/] ({_shown(overrides)}): {_shown(reason)}")
 
 
 def leaderboard(board: "Leaderboard") -> None:
@@ -115,15 +124,15 @@ def leaderboard(board: "Leaderboard") -> None:
     table = Table(title="Ranked by best validation accuracy", **_TABLE)
     table.add_column("#", justify="right")
     for key in board.keys:
-        table.add_column(escape(key), overflow="fold")
+        table.add_column(_shown(key), overflow="fold")
     for _, title in COLUMNS:
         table.add_column(title, justify="right", overflow="fold")
     for rank, record in enumerate(board.ranked, 1):
-        params = [escape(record.params.get(key, "")) for key in board.keys]
+        params = [_shown(record.params.get(key, "")) for key in board.keys]
         metrics = [_cell(metric, record.metrics.get(metric)) for metric, _ in COLUMNS]
         table.add_row(str(rank), *params, *metrics, style="bold" if rank == 1 else None)
     for record in board.others:
-        params = [escape(record.params.get(key, "")) for key in board.keys]
+        params = [_shown(record.params.get(key, "")) for key in board.keys]
         table.add_row("-", *params, f"[red]{record.status}[/]", *[""] * (len(COLUMNS) - 1))
     out.print(table)
 
@@ -134,16 +143,16 @@ def comparison(result: "Comparison") -> None:
     table = Table(title=f"Ranked by the mean {result.measure.words()}", **_TABLE)
     table.add_column("#", justify="right")
     for key in result.keys:
-        table.add_column(escape(key), overflow="fold")
+        table.add_column(_shown(key), overflow="fold")
     for heading in ("n", f"mean ({by})", "95 % interval", "std", "min", "max", f"mean ({other})", "against the first"):
         table.add_column(heading, justify="left" if heading.startswith("against") else "right")
     for rank, row in enumerate(result.rows, 1):
-        params = [escape(row.params.get(key, "")) for key in result.keys]
+        params = [_shown(row.params.get(key, "")) for key in result.keys]
         if row.spread is None:
-            table.add_row("-", *params, "0", *[""] * 6, f"[red]{escape(row.how_others_ended())}[/]")
+            table.add_row("-", *params, "0", *[""] * 6, f"[red]{_shown(row.how_others_ended())}[/]")
             continue
         spread = row.spread
-        others = f" [red]({escape(row.how_others_ended())})[/]" if row.others else ""
+        others = f" [red]({_shown(row.how_others_ended())})[/]" if row.others else ""
         table.add_row(
             str(rank),
             *params,
@@ -158,7 +167,7 @@ def comparison(result: "Comparison") -> None:
             style="bold" if rank == 1 else None,
         )
     out.print(table)
-    out.print(f"{escape(result.conclusion())}", soft_wrap=True)
+    out.print(_shown(result.conclusion(), 4000), soft_wrap=True)
     if result.winner and result.winner.spread and result.winner.spread.n == 1:
         out.print("One seed says nothing of the spread: add seed=range(8) to the sweep for intervals.", soft_wrap=True)
 
@@ -169,11 +178,11 @@ def verdicts(answers: "Sequence[ClaimAnswer]", caveats: "Sequence[str]") -> None
     for heading in ("", "published", "ours: mean", "95 % interval", "min .. max", "percentile", "verdict"):
         table.add_column(heading, justify="left" if heading in ("", "verdict") else "right")
     for number, claim in enumerate(answers, 1):
-        table.add_row(f"[bold]{number}. {escape(claim.says)}[/]", *[""] * 5, f"[bold]{claim.verdict}[/]")
+        table.add_row(f"[bold]{number}. {_shown(claim.says)}[/]", *[""] * 5, f"[bold]{claim.verdict}[/]")
         for each in claim.answers:
             spread = each.spread
             table.add_row(
-                f"   {escape(each.check.words())}",
+                f"   {_shown(each.check.words())}",
                 f"{each.check.published:.3g}",
                 f"{spread.mean:.4f}" if spread else "no run",
                 f"{spread.low:.4f} .. {spread.high:.4f}" if spread and spread.n > 1 else "",
@@ -183,7 +192,7 @@ def verdicts(answers: "Sequence[ClaimAnswer]", caveats: "Sequence[str]") -> None
             )
     out.print(table)
     for caveat in caveats:
-        out.print(f"[bold yellow]{escape(caveat)}[/]", soft_wrap=True)
+        out.print(f"[bold yellow]{_shown(caveat)}[/]", soft_wrap=True)
 
 
 def how_to_look(uri: str) -> None:
@@ -191,13 +200,18 @@ def how_to_look(uri: str) -> None:
     from mnist_exp.tracking import store
 
     where = "" if uri == store.resolve(None) else f" --uri {store.redact(uri)}"
-    out.print(f"See it in the MLflow UI:  [bold]{escape(_command())} ui{escape(where)}[/]", soft_wrap=True)
+    out.print(f"See it in the MLflow UI:  [bold]{_shown(_command())} ui{_shown(where)}[/]", soft_wrap=True)
 
 
 def links(named: Mapping[str, str]) -> None:
     """Addresses to open in a browser, one a line."""
     for name, address in named.items():
-        out.print(f"  {escape(name)}\n    [bold]{escape(address)}[/]", soft_wrap=True)
+        out.print(f"  {_shown(name)}\n    [bold]{_shown(address)}[/]", soft_wrap=True)
+
+
+def _shown(text: str, limit: int = 1000) -> str:
+    """Text that may come from anywhere, as rich prints it: no markup, nothing a terminal obeys, no secret, no flood."""
+    return escape(abridged(visible(redact(text)), limit))
 
 
 def _command() -> str:

@@ -10,9 +10,9 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -122,7 +122,7 @@ def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, 
             holds = member.file_size - stream.tell()
             if holds != size:
                 raise DataError(f"{path}: {name} is damaged: its header promises {size:,} bytes, it holds {holds:,}")
-            flat = _content(path, stream, size).view(dtype)
+            flat = _content(path, stream.read, size).view(dtype)
             return flat.reshape(shape[::-1]).T if transposed else flat.reshape(shape)
     except _UNREADABLE as error:
         raise DataError(f"{path}: {name} cannot be read: {_reason(error)}") from None
@@ -144,7 +144,7 @@ def _read_idx(path: Path) -> Array:
             if (zero, kind) != (0, 0x08) or axes not in (1, 3):
                 raise DataError(f"{path} is no IDX file of bytes with one or three axes")
             shape = struct.unpack(f">{axes}I", stream.read(4 * axes))
-            return _content(path, stream, _bounded(path, "it", shape)).reshape(shape)
+            return _content(path, stream.read, _bounded(path, "it", shape)).reshape(shape)
     except _UNREADABLE as error:
         raise DataError(f"{path} is no readable IDX file: {_reason(error)}") from None
 
@@ -159,22 +159,22 @@ def _bounded(path: Path, name: str, shape: tuple[int, ...]) -> int:
     return count
 
 
-def _content(path: Path, stream: IO[bytes], size: int) -> Array:
-    """The ``size`` bytes that follow in ``stream``, which must end with them.
+def _content(path: Path, read_on: Callable[[int], bytes], size: int) -> Array:
+    """The ``size`` bytes that ``read_on`` gives, which must end with them.
 
     Read a portion at a time, so that no more memory is used than a file that promises too much does hold.
     """
     content = np.empty(size, np.uint8)  # memory is taken when it is first written to
-    left = memoryview(content)
+    left = content.data
     while left:
-        portion = stream.read(min(len(left), _PORTION))
+        portion = read_on(min(len(left), _PORTION))
         if not portion:
             raise DataError(
                 f"{path} is damaged: its header promises {size:,} bytes, it holds only {size - len(left):,}"
             )
         left[: len(portion)] = portion
         left = left[len(portion) :]
-    if stream.read(1):  # where the content is packed, its checksum is looked at here
+    if read_on(1):  # where the content is packed, its checksum is looked at here
         raise DataError(f"{path} is damaged: its header promises {size:,} bytes, it holds more")
     return content
 

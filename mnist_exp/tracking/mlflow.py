@@ -5,7 +5,9 @@ process ends, however it ended.
 """
 
 import getpass
+import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -19,6 +21,8 @@ from mlflow.entities import DatasetInput, InputTag, LoggedModelOutput, Metric, P
 from numpy.typing import NDArray
 
 from mnist_exp.data.datasets import Dataset
+from mnist_exp.redaction import redact
+from mnist_exp.text import shortened
 from mnist_exp.tracking.store import storing
 from mnist_exp.tracking.tracker import Content, Measurement, ParamValue, Status
 
@@ -67,8 +71,9 @@ class MlflowTracker:
         return self._run_id
 
     def log_params(self, params: Mapping[str, ParamValue]) -> None:
-        """Log params, as their text on a command line."""
-        texts = [Param(key, _as_override(value)[:_MAX_PARAM]) for key, value in params.items()]
+        """Log params, as their text on a command line; what is too long for MLflow is whole in a file."""
+        fitting = self._fitting({key: _as_override(value) for key, value in params.items()}, _MAX_PARAM, "params")
+        texts = [Param(key, text) for key, text in fitting.items()]
         with storing(self._uri):
             for start in range(0, len(texts), _BATCH):
                 self._client.log_batch(self._run_id, params=texts[start : start + _BATCH])
@@ -85,9 +90,25 @@ class MlflowTracker:
                 self._client.log_batch(self._run_id, metrics=points[start : start + _METRIC_BATCH])
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Set tags; MLflow cuts none by itself, so one that is too long is cut here."""
+        """Set tags; what is too long for MLflow is whole in a file."""
+        fitting = self._fitting(tags, _MAX_TAG, "tags")
         with storing(self._uri):
-            self._client.log_batch(self._run_id, tags=[RunTag(key, value[:_MAX_TAG]) for key, value in tags.items()])
+            self._client.log_batch(self._run_id, tags=[RunTag(key, text) for key, text in fitting.items()])
+
+    def _fitting(self, texts: Mapping[str, str], limit: int, folder: str) -> dict[str, str]:
+        """``texts`` without secrets and as MLflow takes them: one that is too long ends with how long it was, a digest
+        that keeps it apart from others with the same beginning, and the artifact that has the whole of it.
+        """
+        fitting = {}
+        for key, given in texts.items():
+            text = redact(given).replace("\0", "\\0")  # which databases do not keep
+            if len(text) > limit:
+                path = f"whole/{folder}/{re.sub(r'[^A-Za-z0-9._-]', '_', key)}.txt"
+                content = text.encode(errors="backslashreplace")
+                self.log_artifact(path, content)
+                text = shortened(text, limit, f", sha256 {hashlib.sha256(content).hexdigest()[:8]}, all in {path}")
+            fitting[key] = text.encode(errors="backslashreplace").decode()[:limit]
+        return fitting
 
     def log_artifact(self, path: str, content: Content) -> None:
         """Upload a file."""
