@@ -100,10 +100,10 @@ def explain(error: Exception) -> MnistExpError | None:
         return error
     if isinstance(error, OSError) and error.filename and not isinstance(error, HydraException):
         return StoreError(f"{error.filename} cannot be used: {error.strerror}")
-    if isinstance(error, RecursionError):
-        return ConfigError("an override or a config file must not be nested this deeply, nor refer to itself")
     if not (isinstance(error, HydraException | OmegaConfBaseException | yaml.YAMLError) or _raised_by_hydra(error)):
         return None
+    if isinstance(error, RecursionError):
+        return ConfigError("an override or a config file must not be nested this deeply, nor refer to itself")
     text = str(error)
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, received = error.missing_cfg_file.partition("/")
@@ -137,7 +137,7 @@ def _defaults() -> Mapping[str, Any]:
 
 
 def _raised_by_hydra(error: Exception) -> bool:
-    """Whether an error came out of Hydra's own code: it raises plain ValueErrors for some mistakes."""
+    """Whether an error came out of Hydra's code or what that called: some mistakes leave it as plain ValueErrors."""
     frames = traceback.walk_tb(error.__traceback__)
-    last = [frame.f_globals.get("__name__", "") for frame, _ in frames][-1]
-    return str(last).startswith(("hydra.", "omegaconf."))
+    rooms = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in frames]
+    return [room for room in rooms if room in ("hydra", "omegaconf", "mnist_exp")][-1:] not in ([], ["mnist_exp"])

@@ -35,6 +35,7 @@ Bool = Annotated[bool, Strict()]
 Int = Annotated[int, Strict()]
 Float = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Text = Annotated[str, Strict(), Field(min_length=1), AfterValidator(_without_nul)]
+Name = Annotated[str, Strict(), Field(min_length=1, max_length=500), AfterValidator(_without_nul)]  # MLflow's limit
 Count = Annotated[Int, Field(gt=0)]
 Seed = Annotated[Int, Field(ge=0, lt=2**32)]  # NumPy's and scikit-learn's range
 Rate = Annotated[Float, Field(gt=0)]
@@ -174,7 +175,7 @@ class TrackingConfig:
     """Where runs are kept. No part of what a run is, so none of its params."""
 
     uri: Text | None
-    experiment: Annotated[Text, Field(max_length=500)] | None  # MLflow's limit
+    experiment: Name | None
     system_metrics: Bool
     git_diff: Bool
 

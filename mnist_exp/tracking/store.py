@@ -104,8 +104,13 @@ def connect(uri: str) -> "MlflowClient":
     with storing(uri), _alone(uri):
         if (database := sqlite_file(uri)) is not None and database.exists():
             mend(database)
-        client = MlflowClient(uri)
-        client.search_experiments(max_results=1)  # creates the schema, or finds the server out
+        try:
+            client = MlflowClient(uri)
+            client.search_experiments(max_results=1)  # creates the schema, or finds the server out
+        except (ValueError, ImportError) as error:  # no address, or of a database whose driver is not installed
+            raise StoreError(
+                f"tracking.uri {received(redact(uri))} cannot be used: {redaction.redact(first_line(error))}"
+            ) from error
     return client
 
 
