@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
+from conftest import Checkout
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mnist_exp.compose import compose, explain, to_run_config
 from mnist_exp.config import RunConfig
+from mnist_exp.data import digits
 from mnist_exp.errors import MnistExpError, StoreError
 from mnist_exp.tracking import store
 
@@ -113,6 +117,34 @@ def test_of_a_long_value_enough_is_told_to_know_it_by() -> None:
     assert said.startswith("model.activation must be one of relu,")
     assert said.endswith("… (10,002 characters)")
     assert len(said) < 400
+
+
+@pytest.mark.slow
+def test_a_run_with_hostile_values_is_kept_whole_and_shown_short(checkout: Checkout) -> None:
+    """More than a param, a tag, a name or a line of a screen holds."""
+    path = checkout.root / "a = 'b' <script> $x_{ [red].npz"
+    np.savez(path, **digits.load())  # type: ignore[arg-type]
+    escaped = str(path).replace("'", "\\'")
+    long = f"tracking.uri='{'x' * 10_000}\x1b[31m\n=\"<b>\"'"
+    given = [long, f"data.path='{escaped}'", "data.limit=100", "training.epochs=1", "tracking.experiment='ü / ..'"]
+    said = checkout.run(*given, MLFLOW_TRACKING_URI=checkout.uri)
+    assert said.code == 0, said.err
+    assert "\x1b" not in said.out + said.err
+    assert max(map(len, said.out.splitlines())) <= 1100
+    client = store.connect(checkout.uri)
+    experiment = client.get_experiment_by_name("ü / ..")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.data.params["data.path"] == str(path)
+    assert run.info.run_name.endswith("characters)")
+    assert len(run.info.run_name) == 250
+    for tag in ("command", "rerun", "group", "mlflow.note.content"):
+        assert len(run.data.tags[tag]) == 8000
+        whole = Path(client.download_artifacts(run.info.run_id, f"whole/tags/{tag}.txt")).read_text()
+        assert "x" * 10_000 in whole
+        assert f"… ({len(whole):,} characters, sha256 " in run.data.tags[tag]
+    kept = Path(client.download_artifacts(run.info.run_id, "config/overrides.yaml")).read_text()
+    assert yaml.safe_load(kept)[0] == long
 
 
 class TestStoreUris:
