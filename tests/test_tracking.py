@@ -291,12 +291,6 @@ class TestMlflow:
         tracker.close(Status.FINISHED)
         assert "system/system_memory_usage_megabytes" in client.get_run(tracker.run_id).data.metrics
 
-    def test_what_is_too_long_for_mlflow_is_cut(self, mlflow_tracker: MlflowTracker, uri: str) -> None:
-        mlflow_tracker.log_params({"long": "x" * 10_000})
-        mlflow_tracker.set_tags({"long": "x" * 10_000})
-        run = store.connect(uri).get_run(mlflow_tracker.run_id)
-        assert (len(run.data.params["long"]), len(run.data.tags["long"])) == (6000, 8000)
-
 
 def _wait_for(found: Callable[[], Any]) -> None:
     """Ask again until something is found; each question to the store takes a while of its own."""
