@@ -8,7 +8,6 @@ import math
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from mnist_exp import project, tables, terminal
 from mnist_exp.compose import expand, explain, launched_here, register, this_job, to_run_config, without_resume
 from mnist_exp.config import RunConfig
 from mnist_exp.errors import ConfigError, MnistExpError, RunFailed, StoreError, first_line
+from mnist_exp.redaction import redact, redacted_file
 
 if TYPE_CHECKING:
     from mnist_exp.data.datasets import Dataset
@@ -140,6 +140,7 @@ class BeforeStart(Callback):
 
             experiment = store.experiment_name(configs[0].tracking, used[0].name)
             uri = store.resolve(configs[0].tracking.uri)
+            kept = [list(map(redact, job)) for job in jobs]
             whole = identity.together([identity.of(each, used[0]) for each in configs])
             command = without_resume(config.hydra.overrides.task)
             if any(each.resume for each in configs):
@@ -148,8 +149,24 @@ class BeforeStart(Callback):
                     terminal.sweep_resumes(keys, len(jobs))
                     return
                 terminal.warning(f"not resumed: {reason}; the sweep starts afresh")
-            sweep.begin(uri, experiment, keys, jobs, whole, command)
+            sweep.begin(uri, experiment, keys, kept, whole, command)
             terminal.sweep_begins(keys, len(jobs))
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        """Take secrets out of what Hydra has written of the job's config."""
+        if config.hydra.output_subdir is not None:
+            for file in (Path(config.hydra.runtime.output_dir) / config.hydra.output_subdir).glob("*.yaml"):
+                _redact_file(file)
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Take them out of what Hydra has written of the sweep's."""
+        _redact_file(Path(config.hydra.sweep.dir) / "multirun.yaml")
+
+
+def _redact_file(file: Path) -> None:
+    content = file.read_bytes() if file.is_file() else b""
+    if (kept := redacted_file(content)) != content:
+        file.write_bytes(kept)
 
 
 def _check_store_and_data(configs: Sequence[RunConfig]) -> "list[Dataset]":
@@ -196,7 +213,7 @@ def _settle() -> int:
         return 0
     settled = outbox.settle()
     for name, mistake in settled.mistakes:
-        traceback.print_exception(mistake)
+        terminal.traceback(mistake)
         terminal.error(f"{name} failed as it ended: {first_line(mistake)}")
     if settled.unsent:
         terminal.unsent(settled.unsent)
@@ -256,7 +273,7 @@ def _tell(error: Exception, *, with_traceback: bool = False) -> int:
     """Show a user's mistake as its one line, and one of the program's as a traceback; the exit code of either."""
     wrong = explain(error)
     if wrong is None or with_traceback:
-        traceback.print_exception(error)
+        terminal.traceback(error)
     if wrong is None:
         return 1
     terminal.error(str(wrong))

@@ -26,9 +26,14 @@ from omegaconf.errors import OmegaConfBaseException
 from mnist_exp import project, terminal
 from mnist_exp.config import RunConfig, check, suggestion
 from mnist_exp.errors import ConfigError, MnistExpError, StoreError, first_line
+from mnist_exp.redaction import redact
+from mnist_exp.text import received as quoted
+from mnist_exp.text import shortened, visible
 
 if TYPE_CHECKING:
     from mnist_exp.run import Job
+
+_LONGEST_NAME = 250  # what MLflow takes
 
 
 def register() -> None:
@@ -98,9 +103,9 @@ def this_job() -> "Job":
     overrides = without_resume(own.overrides.task)
     sweep = Sweep.current()
     if sweep is None:
-        return Job(" ".join(overrides) or "default", _group(overrides, ()), overrides, Path(own.runtime.output_dir))
+        return Job(_name(overrides), _group(overrides, ()), overrides, Path(own.runtime.output_dir))
     varied = [override for override in overrides if override.partition("=")[0] in sweep.keys]
-    name = " ".join(varied or overrides) or "default"
+    name = _name(varied or overrides)
     if own.runtime.choices.get("experiment") is not None:
         overrides = (*overrides, "hydra.mode=RUN")  # an experiment may itself be a sweep; this is one run of it
     return Job(
@@ -139,6 +144,8 @@ def explain(error: Exception) -> MnistExpError | None:
         return StoreError(f"{error.filename} cannot be used: {error.strerror}")
     if not (isinstance(error, HydraException | OmegaConfBaseException | yaml.YAMLError) or _raised_by_hydra(error)):
         return None
+    if isinstance(error, RecursionError):
+        return ConfigError("an override or a config file must not be nested this deeply, nor refer to itself")
     text = str(error)
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, received = error.missing_cfg_file.partition("/")
@@ -146,15 +153,20 @@ def explain(error: Exception) -> MnistExpError | None:
     if found := re.match(r"Could not (?:override|append to config).*?'([^']+)'", text):
         key = found[1]
         received = next((given for given in sys.argv[1:] if given.lstrip("+~").startswith(f"{key}=")), key)
-        return ConfigError(f"{key} is not a key.{suggestion(key, _defaults())} Received: {received!r}")
+        return ConfigError(f"{key} is not a key.{suggestion(key, _defaults())} Received: {quoted(received)}")
     if found := re.match(r"Ambiguous value for argument '([^']+)'", text):
         return ConfigError(f"{found[1]!r} holds several values: sweep over them with python -m mnist_exp -m {found[1]}")
     if isinstance(error, OverrideParseException):
-        return ConfigError(f"{error.override!r} is no override of the form key=value: {first_line(error)}")
+        return ConfigError(f"{quoted(error.override)} is no override of the form key=value: {first_line(error)}")
     if isinstance(error, yaml.YAMLError):
         return ConfigError(f"a config file is no valid YAML: {' '.join(text.split())}")
     cause = error.__cause__
     return ConfigError(" ".join(text.split()) + (f": {first_line(cause)}" if cause else ""))
+
+
+def _name(overrides: Sequence[str]) -> str:
+    """What a run is called, as a line of a list and the title of its pictures show it."""
+    return shortened(visible(redact(" ".join(overrides))), _LONGEST_NAME) or "default"
 
 
 def _group(overrides: Sequence[str], varied: Sequence[str]) -> str:
@@ -178,7 +190,7 @@ def _defaults() -> Mapping[str, Any]:
 
 
 def _raised_by_hydra(error: Exception) -> bool:
-    """Whether an error came out of Hydra's own code: it raises plain ValueErrors for some mistakes."""
+    """Whether an error came out of Hydra's code or what that called: some mistakes leave it as plain ValueErrors."""
     frames = traceback.walk_tb(error.__traceback__)
-    last = [frame.f_globals.get("__name__", "") for frame, _ in frames][-1]
-    return str(last).startswith(("hydra.", "omegaconf."))
+    rooms = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in frames]
+    return [room for room in rooms if room in ("hydra", "omegaconf", "mnist_exp")][-1:] not in ([], ["mnist_exp"])

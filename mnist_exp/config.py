@@ -13,11 +13,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from mnist_exp.errors import ConfigError
+from mnist_exp.text import received as quoted
+
+
+def _without_nul(text: str) -> str:
+    """Neither files nor databases have a name for it."""
+    if "\0" in text:
+        raise PydanticCustomError("nul", "Value should hold no NUL character")
+    return text
+
 
 _CLOSED = ConfigDict(extra="forbid")
 
@@ -25,7 +34,8 @@ _CLOSED = ConfigDict(extra="forbid")
 Bool = Annotated[bool, Strict()]
 Int = Annotated[int, Strict()]
 Float = Annotated[float, Strict(), Field(allow_inf_nan=False)]
-Text = Annotated[str, Strict(), Field(min_length=1)]
+Text = Annotated[str, Strict(), Field(min_length=1), AfterValidator(_without_nul)]
+Name = Annotated[str, Strict(), Field(min_length=1, max_length=500), AfterValidator(_without_nul)]  # MLflow's limit
 Count = Annotated[Int, Field(gt=0)]
 Seed = Annotated[Int, Field(ge=0, lt=2**32)]  # NumPy's and scikit-learn's range
 Rate = Annotated[Float, Field(gt=0)]
@@ -165,7 +175,7 @@ class TrackingConfig:
     """Where runs are kept. No part of what a run is, so none of its params."""
 
     uri: Text | None
-    experiment: Text | None
+    experiment: Name | None
     system_metrics: Bool
     git_diff: Bool
 
@@ -242,7 +252,7 @@ def _explain(error: ErrorDetails, composed: Mapping[str, Any]) -> ConfigError:
             known = {k: v for k, v in composed.items() if k != parts[0]} | {
                 parts[0]: _without(composed[parts[0]], parts[1:])
             }
-            return ConfigError(f"{key} is not a key.{suggestion(key, known)} Received: {received!r}")
+            return ConfigError(f"{key} is not a key.{suggestion(key, known)} Received: {quoted(received)}")
         case "missing":
             return ConfigError(f"{key} is missing. It has no default: check the files in conf/ for it")
         case "union_tag_invalid":

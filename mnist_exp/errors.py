@@ -9,14 +9,23 @@
     └── RunFailed            1   a run that started and did not finish
         └── Diverged         1   its loss stopped being a number
 
-Each message is one line that says what is wrong, what was received and what would be right.
+Each message is one line that says what is wrong, what was received and what would be right, however much was received.
 """
+
+from mnist_exp.text import abridged, visible
+from mnist_exp.text import received as quoted
+
+# A few lines of a terminal; the longest of our own sentences has half as many characters.
+_LONGEST = 1000
 
 
 class MnistExpError(Exception):
     """Base of every error this program raises on purpose. Shown to a user without a traceback."""
 
     exit_code: int = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(abridged(visible(message), _LONGEST))
 
 
 class ConfigError(MnistExpError):
@@ -25,7 +34,7 @@ class ConfigError(MnistExpError):
     @classmethod
     def rule(cls, key: str, rule: str, received: object) -> "ConfigError":
         """The standard sentence: ``optimizer.lr must be greater than 0. Received: 0``."""
-        return cls(f"{key} {rule}. Received: {received!r}")
+        return cls(f"{key} {rule}. Received: {quoted(received)}")
 
 
 class DataError(MnistExpError):
@@ -55,4 +64,4 @@ class Diverged(RunFailed):
 
 def first_line(error: BaseException) -> str:
     """What an error of any library says, without the lines that follow its first."""
-    return str(error).strip().partition("\n")[0]
+    return (str(error).strip().splitlines() or [""])[0]

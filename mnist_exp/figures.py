@@ -197,7 +197,8 @@ def pixels(dataset: Dataset) -> Figure:
     ):
         axes.stairs(counts, (np.arange(257) - 0.5) / scale, fill=True, color=TRAINING)
         axes.axvline(mean / scale, color=MARK, lw=1, label=f"mean {mean / scale:.3g}")
-        axes.set(title=title, xlabel="pixel value")
+        axes.set(xlabel="pixel value")
+        axes.set_title(title, parse_math=False)
         axes.legend(loc="upper right")
     before.set(yscale="log", ylabel="pixels in the training images")
     before.yaxis.set_major_formatter(EngFormatter(sep=""))
@@ -208,7 +209,7 @@ def _figure(title: str, size: tuple[float, float] = (8, 5), margins: Margins = _
     figure = Figure(figsize=size)
     axes = figure.subplots()
     _place(figure, margins, title)
-    axes.set_title(_shorten(title))
+    axes.set_title(_shorten(title), parse_math=False)  # a dollar is a dollar
     return figure, axes
 
 

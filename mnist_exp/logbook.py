@@ -5,7 +5,7 @@ import io
 import json
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from mnist_exp import figures
 from mnist_exp.config import RunConfig
 from mnist_exp.data.datasets import Dataset, Split
 from mnist_exp.evaluation import DIGITS, Evaluation
+from mnist_exp.redaction import redact, redacted_file
 from mnist_exp.tracking import provenance
 from mnist_exp.tracking.tracker import DatasetInput, Measurement, Tracker
 from mnist_exp.training.epochs import Epoch, History
@@ -54,6 +55,8 @@ class Job:
 def inputs(config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker) -> None:
     """All that is known before training: params, tags, data set, config and provenance."""
     code = provenance.code()
+    if not config.tracking.git_diff:
+        code = replace(code, diff="")
     tracker.log_params({**config.params(), **({"data": dataset.name} if dataset.name in ("mnist", "digits") else {})})
     tracker.set_tags(
         {
@@ -70,22 +73,22 @@ def inputs(config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker) -> N
     tracker.log_dataset(DatasetInput.of(dataset), "training")
     for path in _EXPLORATION:
         tracker.log_artifact(path, partial(_explored, dataset, path))
-    tracker.log_artifact("config/config.yaml", yaml.safe_dump(config.plain(), sort_keys=False).encode())
+    tracker.log_artifact("config/config.yaml", redact(yaml.safe_dump(config.plain(), sort_keys=False)).encode())
     for name in ("overrides.yaml", "hydra.yaml"):
         if (file := job.output / ".hydra" / name).exists():  # hydra.output_subdir=null writes none
-            tracker.log_artifact(f"config/{name}", file.read_bytes())
+            tracker.log_artifact(f"config/{name}", redacted_file(file.read_bytes()))
     tracker.log_artifact("provenance/environment.txt", lambda: provenance.environment().encode())
     tracker.log_artifact("provenance/rerun.sh", provenance.rerun_script(code, _command(config, job)).encode())
-    tracker.log_artifact("provenance/git.diff", (code.diff if config.tracking.git_diff else "").encode())
+    tracker.log_artifact("provenance/git.diff", code.diff.encode())
 
 
 def _command(config: RunConfig, job: Job) -> str:
-    """The command line that makes this run again, whatever the environment says by then."""
+    """The command line that makes this run again, whatever the environment says by then; without secrets."""
     overrides = list(job.overrides)
     if config.data.path is not None and not any(each.startswith("data.path=") for each in overrides):
         escaped = config.data.path.replace("\\", "\\\\").replace("'", "\\'")
         overrides.append(f"data.path='{escaped}'")
-    return shlex.join(["python", "-m", "mnist_exp", *overrides])
+    return shlex.join(["python", "-m", "mnist_exp", *map(redact, overrides)])
 
 
 @cache
@@ -179,4 +182,4 @@ def log_files(job: Job, tracker: Tracker) -> None:
     """What was logged while the run went on; the log of an interrupted run stays beside that of its continuation."""
     for file in sorted(job.output.glob("*.log")):
         name = f"{file.stem}-{job.resumed}{file.suffix}" if job.resumed else file.name
-        tracker.log_artifact(f"log/{name}", file.read_bytes())
+        tracker.log_artifact(f"log/{name}", redacted_file(file.read_bytes()))

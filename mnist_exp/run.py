@@ -16,6 +16,7 @@ from mnist_exp.data import datasets
 from mnist_exp.data.datasets import Dataset, Split
 from mnist_exp.errors import Diverged, MnistExpError, RunFailed, first_line
 from mnist_exp.logbook import Job
+from mnist_exp.redaction import redact
 from mnist_exp.tracking import flavour
 from mnist_exp.tracking.tracker import Measurement, Status, Tracker
 from mnist_exp.training import checkpoint, engine, range_test
@@ -170,7 +171,7 @@ def _close(job: Job, tracker: Tracker, status: Status, reason: dict[str, str], e
         lambda: tracker.close(status),
     ]
     if error is not None:
-        told = "".join(traceback.format_exception(error)).encode()
+        told = redact("".join(traceback.format_exception(error))).encode(errors="backslashreplace")
         steps.insert(1, lambda: tracker.log_artifact("log/traceback.txt", told))
     for step in steps:
         try:

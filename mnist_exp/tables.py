@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.table import Table
 
-from mnist_exp.terminal import out
+from mnist_exp.terminal import out, shown
 
 if TYPE_CHECKING:
     from mnist_exp.analysis.comparison import Comparison
@@ -27,15 +26,15 @@ def leaderboard(board: "Leaderboard") -> None:
     table = Table(title="Ranked by best validation accuracy", **_STYLE)
     table.add_column("#", justify="right")
     for key in board.keys:
-        table.add_column(escape(key), overflow="fold")
+        table.add_column(shown(key), overflow="fold")
     for _, title in COLUMNS:
         table.add_column(title, justify="right", overflow="fold")
     for rank, record in enumerate(board.ranked, 1):
-        params = [escape(record.params.get(key, "")) for key in board.keys]
+        params = [shown(record.params.get(key, "")) for key in board.keys]
         metrics = [_cell(metric, record.metrics.get(metric)) for metric, _ in COLUMNS]
         table.add_row(str(rank), *params, *metrics, style="bold" if rank == 1 else None)
     for record in board.others:
-        params = [escape(record.params.get(key, "")) for key in board.keys]
+        params = [shown(record.params.get(key, "")) for key in board.keys]
         table.add_row("-", *params, f"[red]{record.status}[/]", *[""] * (len(COLUMNS) - 1))
     out.print(table)
 
@@ -46,16 +45,16 @@ def comparison(result: "Comparison") -> None:
     table = Table(title=f"Ranked by the mean {result.measure.words()}", **_STYLE)
     table.add_column("#", justify="right")
     for key in result.keys:
-        table.add_column(escape(key), overflow="fold")
+        table.add_column(shown(key), overflow="fold")
     for heading in ("n", f"mean ({by})", "95 % interval", "std", "min", "max", f"mean ({other})", "against the first"):
         table.add_column(heading, justify="left" if heading.startswith("against") else "right")
     for rank, row in enumerate(result.rows, 1):
-        params = [escape(row.params.get(key, "")) for key in result.keys]
+        params = [shown(row.params.get(key, "")) for key in result.keys]
         if row.spread is None:
-            table.add_row("-", *params, "0", *[""] * 6, f"[red]{escape(row.how_others_ended())}[/]")
+            table.add_row("-", *params, "0", *[""] * 6, f"[red]{shown(row.how_others_ended())}[/]")
             continue
         spread = row.spread
-        others = f" [red]({escape(row.how_others_ended())})[/]" if row.others else ""
+        others = f" [red]({shown(row.how_others_ended())})[/]" if row.others else ""
         table.add_row(
             str(rank),
             *params,
@@ -70,7 +69,7 @@ def comparison(result: "Comparison") -> None:
             style="bold" if rank == 1 else None,
         )
     out.print(table)
-    out.print(f"{escape(result.conclusion())}", soft_wrap=True)
+    out.print(shown(result.conclusion(), 4000), soft_wrap=True)
     if result.winner and result.winner.spread and result.winner.spread.n == 1:
         out.print("One seed says nothing of the spread: add seed=range(8) to the sweep for intervals.", soft_wrap=True)
 
@@ -81,11 +80,11 @@ def verdicts(answers: "Sequence[ClaimAnswer]", caveats: "Sequence[str]") -> None
     for heading in ("", "published", "ours: mean", "95 % interval", "min .. max", "percentile", "verdict"):
         table.add_column(heading, justify="left" if heading in ("", "verdict") else "right")
     for number, claim in enumerate(answers, 1):
-        table.add_row(f"[bold]{number}. {escape(claim.says)}[/]", *[""] * 5, f"[bold]{claim.verdict}[/]")
+        table.add_row(f"[bold]{number}. {shown(claim.says)}[/]", *[""] * 5, f"[bold]{claim.verdict}[/]")
         for each in claim.answers:
             spread = each.spread
             table.add_row(
-                f"   {escape(each.check.words())}",
+                f"   {shown(each.check.words())}",
                 f"{each.check.published:.3g}",
                 f"{spread.mean:.4f}" if spread else "no run",
                 f"{spread.low:.4f} .. {spread.high:.4f}" if spread and spread.n > 1 else "",
@@ -95,7 +94,7 @@ def verdicts(answers: "Sequence[ClaimAnswer]", caveats: "Sequence[str]") -> None
             )
     out.print(table)
     for caveat in caveats:
-        out.print(f"[bold yellow]{escape(caveat)}[/]", soft_wrap=True)
+        out.print(f"[bold yellow]{shown(caveat)}[/]", soft_wrap=True)
 
 
 def journals(found: "Sequence[Found]") -> None:
@@ -108,7 +107,7 @@ def journals(found: "Sequence[Found]") -> None:
         table.add_column(heading, justify="right" if heading.startswith("entries") else "left", overflow="fold")
     for each in found:
         state = "process vanished" if each.vanished else str(each.state)
-        table.add_row(escape(each.name), f"{state} {escape(each.remark)}".strip(), str(each.entries), each.folder.name)
+        table.add_row(shown(each.name), f"{state} {shown(each.remark)}".strip(), str(each.entries), each.folder.name)
     out.print(table)
 
 

@@ -4,6 +4,7 @@ import math
 import shlex
 import shutil
 import sys
+import traceback as tracebacks
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mnist_exp.redaction import redact
+from mnist_exp.text import abridged, visible
 
 if TYPE_CHECKING:
     from mnist_exp.analysis.records import Record
@@ -31,12 +35,17 @@ _PLAIN_LINES = 10
 
 def error(message: str) -> None:
     """One line to standard error."""
-    _err.print(f"[bold red]error:[/] {escape(message)}")
+    _err.print(f"[bold red]error:[/] {shown(message)}")
+
+
+def traceback(raised: Exception) -> None:
+    """Where a mistake of the program's own was raised, to standard error."""
+    sys.stderr.write(redact("".join(tracebacks.format_exception(raised))))
 
 
 def warning(message: str) -> None:
     """One line to standard error."""
-    _err.print(f"[bold yellow]warning:[/] {escape(message)}")
+    _err.print(f"[bold yellow]warning:[/] {shown(message)}")
 
 
 def dataset(data: "Dataset") -> None:
@@ -46,23 +55,23 @@ def dataset(data: "Dataset") -> None:
         f"(sha256 {data.digest[:8]}) from {data.source}"
     )
     if data.fallback is None:
-        out.print(f"[bold]{escape(said)}[/]", soft_wrap=True)
+        out.print(f"[bold]{shown(said)}[/]", soft_wrap=True)
         return
     rule = "=" * 88
     reason = f"NOT MNIST: {data.fallback}"
     for line in (rule, said, reason, f"Runs are kept apart, in the experiment {data.name!r}.", rule):
-        out.print(f"[bold yellow]{escape(line)}[/]", soft_wrap=True)
+        out.print(f"[bold yellow]{shown(line)}[/]", soft_wrap=True)
 
 
 def sweep_begins(keys: list[str], total: int) -> None:
     """One line: how many runs, over what."""
     jobs = f"{total} runs" if total else "runs"
-    out.print(f"[bold]sweep:[/] {jobs} over {escape(', '.join(keys) or 'nothing')}")
+    out.print(f"[bold]sweep:[/] {jobs} over {shown(', '.join(keys) or 'nothing')}")
 
 
 def sweep_resumes(keys: list[str], total: int) -> None:
     """One line: that the last sweep of the same command goes on."""
-    out.print(f"[bold]sweep resumed:[/] {total} runs over {escape(', '.join(keys) or 'nothing')}")
+    out.print(f"[bold]sweep resumed:[/] {total} runs over {shown(', '.join(keys) or 'nothing')}")
 
 
 @contextmanager
@@ -71,9 +80,9 @@ def epochs(job: "Job", total: int, done: int = 0) -> "Iterator[Callable[[Epoch],
 
     Yields what is to be called with each completed epoch.
     """
-    title = f"run {job.number} of {job.total}  {job.name}" if job.total > 1 else job.name
+    title = visible(redact(f"run {job.number} of {job.total}  {job.name}" if job.total > 1 else job.name))
     if not out.is_terminal:
-        out.print(escape(title), soft_wrap=True)
+        out.print(shown(title), soft_wrap=True)
         if done:
             out.print(f"  goes on after epoch {done}/{total}")
         yield _plain_line(total)
@@ -97,7 +106,7 @@ def epochs(job: "Job", total: int, done: int = 0) -> "Iterator[Callable[[Epoch],
 def run_ends(job: "Job", result: "Result") -> None:
     """One line: what the run reached."""
     out.print(
-        f"[green]✓[/] {_place(job)}[bold]{escape(job.name)}[/]  val_accuracy {result.best.scores['val_accuracy']:.4f} "
+        f"[green]✓[/] {_place(job)}[bold]{shown(job.name)}[/]  val_accuracy {result.best.scores['val_accuracy']:.4f} "
         f"(epoch {result.best.number})  test {result.test_accuracy:.4f}  {result.seconds:.1f} s",
         soft_wrap=True,
     )
@@ -107,21 +116,21 @@ def run_is_kept(job: "Job", record: "Record") -> None:
     """One line: a run that an earlier command finished."""
     best = record.metrics.get("best/val_accuracy", math.nan)
     out.print(
-        f"[green]✓[/] {_place(job)}[bold]{escape(job.name)}[/]  kept, finished before: val_accuracy {best:.4f}",
+        f"[green]✓[/] {_place(job)}[bold]{shown(job.name)}[/]  kept, finished before: val_accuracy {best:.4f}",
         soft_wrap=True,
     )
 
 
 def run_is_elsewhere(job: "Job") -> None:
     """One line: a run that another process is at."""
-    out.print(f"  {_place(job)}{escape(job.name)}  left to another process, which runs it now", soft_wrap=True)
+    out.print(f"  {_place(job)}{shown(job.name)}  left to another process, which runs it now", soft_wrap=True)
 
 
 def run_fails(job: "Job", reason: str) -> None:
     """One line to standard error, as soon as the run has failed: which, with what overrides, and why."""
     place = f"{job.number} of {job.total} " if job.total > 1 else ""
     overrides = " ".join(job.overrides) or "no overrides"
-    _err.print(f"[bold red]✗ run {place}failed[/] ({escape(overrides)}): {escape(reason)}")
+    _err.print(f"[bold red]✗ run {place}failed[/] ({shown(overrides)}): {shown(reason)}")
 
 
 def how_to_look(uri: str) -> None:
@@ -129,14 +138,14 @@ def how_to_look(uri: str) -> None:
     from mnist_exp.tracking import store
 
     where = "" if uri == store.resolve(None) else f" --uri {store.redact(uri)}"
-    out.print(f"See it in the MLflow UI:  [bold]{escape(_command())} ui{escape(where)}[/]", soft_wrap=True)
+    out.print(f"See it in the MLflow UI:  [bold]{shown(_command())} ui{shown(where)}[/]", soft_wrap=True)
 
 
 def how_to_resume(arguments: "Sequence[str]") -> None:
     """The last line after an interruption: the command that goes on from there."""
     again = [each for each in arguments if not each.startswith("resume=")]
     command = shlex.join(["python", "-m", "mnist_exp", *again, "resume=true"])
-    _err.print(f"Interrupted. This goes on from there:  [bold]{escape(command)}[/]")
+    _err.print(f"Interrupted. This goes on from there:  [bold]{shown(command)}[/]")
 
 
 def unsent(waiting: "Sequence[tuple[str, Unsent]]") -> None:
@@ -146,7 +155,7 @@ def unsent(waiting: "Sequence[tuple[str, Unsent]]") -> None:
     if away:
         runs = "1 run" if len(away) == 1 else f"{len(away)} runs"
         warning(f"{sum(each.entries for _, each in away)} entries of {runs} wait to be sent: {away[-1][1].reason}")
-        _err.print(f"Nothing is lost: they are in a journal. Send them with  [bold]{escape(_command())} sync[/]")
+        _err.print(f"Nothing is lost: they are in a journal. Send them with  [bold]{shown(_command())} sync[/]")
     for name, each in refused:
         warning(f"{each.entries} entries of {name} were refused: {each.reason}")
 
@@ -154,17 +163,17 @@ def unsent(waiting: "Sequence[tuple[str, Unsent]]") -> None:
 def postponed(reason: str) -> None:
     """That a sweep is not ranked yet, and what ranks it."""
     warning(f"the sweep is not ranked yet: {reason}")
-    _err.print(f"Nothing is lost. What waits is sent, and the sweep ranked, by  [bold]{escape(_command())} sync[/]")
+    _err.print(f"Nothing is lost. What waits is sent, and the sweep ranked, by  [bold]{shown(_command())} sync[/]")
 
 
 def journal(found: "Found") -> None:
     """One line: what became of a journal, or what it waits for."""
-    name, entries, folder = escape(found.name), f"{found.entries} entries", escape(str(found.folder))
+    name, entries, folder = shown(found.name), f"{found.entries} entries", shown(str(found.folder))
     vanished = "its process vanished, closed as KILLED; " if found.vanished else ""
-    remark = f" ({escape(found.remark)})" if found.remark else ""
+    remark = f" ({shown(found.remark)})" if found.remark else ""
     said = {
         "running": f"{name}: goes on",
-        "on another host": f"{name}: goes on {escape(found.remark)}, as far as can be told from here",
+        "on another host": f"{name}: goes on {shown(found.remark)}, as far as can be told from here",
         "waiting": f"[yellow]{name}[/]: {vanished}{entries} wait{remark}",
         "sent": f"[green]✓[/] {name}: {vanished}{entries} sent{remark}",
         "resumable": f"[green]✓[/] {name}: {vanished}can be taken up again with resume=true{remark}",
@@ -177,7 +186,12 @@ def journal(found: "Found") -> None:
 def links(named: Mapping[str, str]) -> None:
     """Addresses to open in a browser, one a line."""
     for name, address in named.items():
-        out.print(f"  {escape(name)}\n    [bold]{escape(address)}[/]", soft_wrap=True)
+        out.print(f"  {shown(name)}\n    [bold]{shown(address)}[/]", soft_wrap=True)
+
+
+def shown(text: str, limit: int = 1000) -> str:
+    """Text that may come from anywhere, as rich prints it: no markup, nothing a terminal obeys, no secret, no flood."""
+    return escape(abridged(visible(redact(text)), limit))
 
 
 def _place(job: "Job") -> str:

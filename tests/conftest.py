@@ -10,10 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from mnist_exp.analysis.records import Record
 from mnist_exp.config import RunConfig
 from mnist_exp.data.files import Arrays
+
+# The same examples every time, none of them kept on disk, however slow the machine; HYPOTHESIS_PROFILE=search looks
+# for new ones.
+settings.register_profile("same", derandomize=True, database=None, deadline=None, max_examples=200)
+settings.register_profile("search", derandomize=False, database=None, deadline=None, max_examples=5000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 PROJECT = Path(__file__).resolve().parent.parent
 OWN_VARIABLES = ("MNIST_EXP_", "MLFLOW_", "HYDRA_", "KERAS_HOME")

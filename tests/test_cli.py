@@ -5,6 +5,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +66,31 @@ def test_a_port_that_is_taken_is_said_so() -> None:
             ui.serve("", port=port),
         ):
             pass
+
+
+def test_who_may_reach_the_ui_is_this_machine_unless_told_otherwise() -> None:
+    assert cli._parser().parse_args(["ui"]).host == "127.0.0.1"
+    assert cli._parser().parse_args(["ui", "--host", "0.0.0.0"]).host == "0.0.0.0"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs Linux's list of sockets")
+def test_the_server_listens_on_loopback_and_tells_nobody_its_store(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    with ui.serve(uri, port=0) as address:
+        port = int(address.rpartition(":")[2])
+        sockets = [line.split() for table in ("tcp", "tcp6") for line in _lines(Path("/proc/net") / table)]
+        listening = [each[1] for each in sockets if each[1].endswith(f":{port:04X}") and each[3] == "0A"]
+        assert listening == [f"0100007F:{port:04X}"], "127.0.0.1, as Linux writes it, and nowhere else"
+        shown = [file.read_bytes() for file in Path("/proc").glob("[0-9]*/cmdline") if file.exists()]
+        assert not [each for each in shown if uri.encode() in each]
+        with urllib.request.urlopen(f"{address}/ajax-api/2.0/mlflow/experiments/search?max_results=1") as answer:
+            assert answer.status == 200
+    assert (tmp_path / "mlflow.db").exists(), "the store it was told of"
+
+
+def _lines(table: Path) -> list[str]:
+    return table.read_text().splitlines()[1:] if table.exists() else []
 
 
 def test_links_open_where_metrics_are_visible() -> None:

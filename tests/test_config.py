@@ -104,6 +104,7 @@ BROKEN = {
     "data.limit=3": "data.limit must be greater than or equal to 20. Received: 3",
     "data.normalize=yes": "data.normalize must be a valid boolean. Received: 'yes'",
     "data.path=x.npz": "data.path must be null with data=digits, which is embedded. Received: 'x.npz'",
+    "tracking.uri='a\0b'": r"tracking.uri must hold no NUL character. Received: 'a\x00b'",
     "seed=-1": "seed must be greater than or equal to 0. Received: -1",
 }
 

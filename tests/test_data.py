@@ -275,6 +275,17 @@ class TestDownload:
             mnist.download(f"{address}/mnist.npz", tmp_path / "cache" / "mnist.npz")
         assert list((tmp_path / "cache").iterdir()) == []
 
+    def test_what_does_not_end_is_given_up(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "web").mkdir()
+        (tmp_path / "web" / "mnist.npz").write_bytes(bytes(5000))
+        monkeypatch.setattr(mnist, "DOWNLOAD_MOST_BYTES", 4000)
+        with (
+            served(tmp_path / "web") as address,
+            pytest.raises(DataError, match="is not MNIST: it has more than 4,000"),
+        ):
+            mnist.download(f"{address}/mnist.npz", tmp_path / "cache" / "mnist.npz")
+        assert list((tmp_path / "cache").iterdir()) == []
+
     def test_a_missing_page_is_said_so(self, tmp_path: Path) -> None:
         with served(tmp_path) as address, pytest.raises(DataError, match="could not be downloaded .* 404"):
             mnist.download(f"{address}/mnist.npz", tmp_path / "cache" / "mnist.npz")

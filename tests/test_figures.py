@@ -148,6 +148,12 @@ def test_a_data_set_is_explored_in_three_figures(dataset: Dataset) -> None:
     assert texts(figures.samples(dataset)) == [str(digit) for digit in range(10)]
 
 
+def test_a_name_is_no_formula() -> None:
+    figure = figures.loss([1.0, 0.5], [1.0, 0.6], "data.path=$x_{$.npz")
+    assert figures.png(figure)
+    assert "$x_{$" in figure.axes[0].get_title(loc="left")
+
+
 def test_a_long_name_stays_within_the_figure() -> None:
     assert len(figures.loss([1], [1], "key=value " * 40).axes[0].get_title(loc="left")) <= 78
 

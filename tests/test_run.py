@@ -20,8 +20,10 @@ from mnist_exp.data.files import Arrays
 from mnist_exp.errors import RunFailed, StoreError
 from mnist_exp.run import Job, run
 from mnist_exp.tracking import journal as journals
+from mnist_exp.tracking import provenance
 from mnist_exp.tracking.forwarding import JournalTracker
 from mnist_exp.tracking.journal import Journal, Opening
+from mnist_exp.tracking.provenance import Code
 from mnist_exp.tracking.tracker import Content, MemoryTracker, Status, Tracker
 from mnist_exp.training.epochs import Epoch
 
@@ -190,6 +192,37 @@ def test_a_mistake_of_ours_ends_failed_too(
     with caplog.at_level(logging.CRITICAL), pytest.raises(RunFailed, match="^RuntimeError: a mistake$"):
         run(composed(), job, datasets.load(composed().data), tracker, lambda _: None)
     assert (tracker.status, tracker.tags["failure"]) == (Status.FAILED, "RuntimeError")
+
+
+def test_of_a_failure_no_secret_is_kept(
+    composed: Composed, job: Job, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2")
+    monkeypatch.setattr(provenance, "code", lambda: Code("", False, ""))  # this file may itself be in the diff
+    (job.output / "mnist_exp.log").write_text("http://me:pass1@host refused hunter2\n")
+    (job.output / ".hydra" / "overrides.yaml").write_text("- tracking.uri=http://me:pass1@host\n")
+    job = dataclasses.replace(job, overrides=(*job.overrides, "tracking.uri=http://me:pass1@host"))
+
+    def broken(_: Epoch) -> None:
+        raise ConnectionError("http://me:pass1@host refused hunter2")
+
+    tracker = MemoryTracker()
+    with caplog.at_level(logging.CRITICAL), pytest.raises(RunFailed):
+        run(composed("data.limit=100"), job, datasets.load(composed().data), tracker, broken)
+    assert {"log/traceback.txt", "log/mnist_exp.log", "config/overrides.yaml"} <= set(tracker.artifacts)
+    text = b"\n".join(tracker.artifacts.values())
+    assert (b"pass1" in text, b"hunter2" in text) == (False, False)
+    assert b"ConnectionError: http://***@host refused ***" in tracker.artifacts["log/traceback.txt"]
+
+
+def test_uncommitted_changes_can_be_left_out(composed: Composed, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = Code("abc", True, "diff --git a/x b/x\n")
+    monkeypatch.setattr(provenance, "code", lambda: changed)
+    for kept in (True, False):
+        config = composed("data.limit=100", "training.epochs=1", f"tracking.git_diff={kept}")
+        artifacts = finished(config, job).artifacts
+        assert artifacts["provenance/git.diff"] == (changed.diff.encode() if kept else b"")
+        assert (b"git apply" in artifacts["provenance/rerun.sh"]) == kept
 
 
 class Broken(MemoryTracker):

@@ -424,12 +424,6 @@ class TestMlflow:
         mlflow_tracker.log_metrics(Measurement({"loss": 1.0}, step=1))
         assert mlflow.active_run() is None
 
-    def test_what_is_too_long_for_mlflow_is_cut(self, mlflow_tracker: MlflowTracker, uri: str) -> None:
-        mlflow_tracker.log_params({"long": "x" * 10_000})
-        mlflow_tracker.set_tags({"long": "x" * 10_000})
-        run = store.connect(uri).get_run(mlflow_tracker.run_id)
-        assert (len(run.data.params["long"]), len(run.data.tags["long"])) == (6000, 8000)
-
 
 class TestMachine:
     def test_it_is_measured_until_it_is_watched_no_more(self, monkeypatch: pytest.MonkeyPatch) -> None:

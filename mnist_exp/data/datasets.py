@@ -106,7 +106,7 @@ def _load(name: str, path: str | None) -> Dataset:
     if name == "digits":
         return _dataset("digits", "scikit-learn's load_digits", digits.load())
     if path is not None:
-        return _from_path(Path(path).expanduser().absolute(), only_mnist=name == "mnist")
+        return _from_path(_expanded(path), only_mnist=name == "mnist")
     try:
         arrays, cache_path = mnist.cached_or_downloaded()
     except DataError as error:
@@ -114,6 +114,13 @@ def _load(name: str, path: str | None) -> Dataset:
             raise DataError(f"{error}. Give data.path=FILE, or use data=digits") from None
         return _dataset("digits", "scikit-learn's load_digits", digits.load(), fallback=str(error))
     return _dataset("mnist", str(cache_path), arrays)
+
+
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError:
+        raise DataError(f"data.path must begin with a user's name that is known here. Received: {path!r}") from None
 
 
 def _from_path(path: Path, only_mnist: bool) -> Dataset:

@@ -16,6 +16,8 @@ from mnist_exp.errors import DataError
 # The file that keras.datasets.mnist downloads.
 URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
 DOWNLOAD_TIMEOUT_S = 10.0
+DOWNLOAD_MOST_BYTES = 100_000_000
+"""Nine times the real one: whatever sends more is not it, and is not waited for."""
 
 # SHA-256 of the four unpacked IDX files whose MD5 sums are the published 6bbc9ace, a25bea73, 2646ac64, 27ae3e4e.
 DIGESTS = {
@@ -78,6 +80,8 @@ def download(url: str, target: Path, timeout_s: float = DOWNLOAD_TIMEOUT_S) -> A
             with _connect(url, timeout_s) as response, part.open("wb") as file:
                 while chunk := response.read(1 << 20):
                     file.write(chunk)
+                    if file.tell() > DOWNLOAD_MOST_BYTES:
+                        raise DataError(f"{url} is not MNIST: it has more than {DOWNLOAD_MOST_BYTES:,} bytes")
             arrays = read(part)
             if differs := differing(arrays):
                 raise refusal(Path(url), differs, arrays)

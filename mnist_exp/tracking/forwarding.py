@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_exp.errors import Refused, StoreError, first_line
+from mnist_exp.redaction import redact
 from mnist_exp.tracking import delivery
 from mnist_exp.tracking import journal as journals
 from mnist_exp.tracking.journal import Entry, Journal, Opening
@@ -88,7 +89,7 @@ class JournalTracker:
 
     def log_params(self, params: Mapping[str, ParamValue]) -> None:
         """Write params."""
-        self._write("params", dict(params))
+        self._write("params", {key: _redacted(value) for key, value in params.items()})
 
     def log_metrics(self, *measurements: Measurement) -> None:
         """Write measurements."""
@@ -97,7 +98,7 @@ class JournalTracker:
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Write tags."""
-        self._write("tags", dict(tags))
+        self._write("tags", {key: redact(value) for key, value in tags.items()})
 
     def log_artifact(self, path: str, content: Content) -> None:
         """Write a file, or have it made in the other thread."""
@@ -193,9 +194,9 @@ class JournalTracker:
         mistake = self._mistake
         if mistake is not None and status is Status.FINISHED:
             status = Status.FAILED
-            told = "".join(traceback.format_exception(mistake)).encode()
+            told = redact("".join(traceback.format_exception(mistake))).encode(errors="backslashreplace")
             log.error("run %s failed as it ended", self.run_id, exc_info=mistake)
-            reason = {"failure": type(mistake).__name__, "failure.message": first_line(mistake)}
+            reason = {"failure": type(mistake).__name__, "failure.message": redact(first_line(mistake))}
             self._attempt(lambda: self._append("tags", reason))
             keep = {"path": "log/traceback.txt"}
             self._attempt(lambda: self._append("artifact", {**keep, "file": self.journal.keep(told)}))
@@ -272,6 +273,10 @@ class JournalTracker:
                 if entry.kind == "close":
                     self._status = Status(entry.content["status"])
             self._changed.notify_all()
+
+
+def _redacted(value: ParamValue) -> ParamValue:
+    return redact(value) if isinstance(value, str) else value
 
 
 def heartbeat() -> dict[str, str]:

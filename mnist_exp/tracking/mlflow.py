@@ -5,7 +5,9 @@ process ends, however it ended.
 """
 
 import getpass
+import hashlib
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -17,13 +19,15 @@ from mlflow.entities import DatasetInput as RunInput
 from mlflow.entities import InputTag, LoggedModelOutput, Metric, Param, RunTag, ViewType
 
 from mnist_exp.errors import Refused
+from mnist_exp.redaction import redact
+from mnist_exp.text import shortened
 from mnist_exp.tracking import flavour
 from mnist_exp.tracking.journal import Opening
 from mnist_exp.tracking.store import connect, experiment_id, storing
 from mnist_exp.tracking.tracker import Content, DatasetInput, Measurement, ModelFolder, ParamValue, Status
 
 # Limits of MLflow: longer values are refused, and so are larger batches.
-_MAX_PARAM, _MAX_TAG, _BATCH, _METRIC_BATCH = 6000, 8000, 100, 1000
+_MAX_NAME, _MAX_PARAM, _MAX_TAG, _BATCH, _METRIC_BATCH = 250, 6000, 8000, 100, 1000
 
 
 class MlflowTracker:
@@ -59,7 +63,7 @@ class MlflowTracker:
         own |= tags or {}
 
         def create() -> str:
-            run = client.create_run(experiment_id, began_ms, own, run_name=name[:250])
+            run = client.create_run(experiment_id, began_ms, own, run_name=shortened(redact(name), _MAX_NAME))
             return str(run.info.run_id)
 
         with storing(uri):
@@ -72,8 +76,9 @@ class MlflowTracker:
         return self._run_id
 
     def log_params(self, params: Mapping[str, ParamValue]) -> None:
-        """Log params, as their text on a command line."""
-        texts = [Param(key, _as_override(value)[:_MAX_PARAM]) for key, value in params.items()]
+        """Log params, as their text on a command line; what is too long for MLflow is whole in a file."""
+        fitting = self._fitting({key: _as_override(value) for key, value in params.items()}, _MAX_PARAM, "params")
+        texts = [Param(key, text) for key, text in fitting.items()]
         with storing(self._uri):
             for start in range(0, len(texts), _BATCH):
                 self._client.log_batch(self._run_id, params=texts[start : start + _BATCH])
@@ -90,9 +95,25 @@ class MlflowTracker:
                 self._client.log_batch(self._run_id, metrics=points[start : start + _METRIC_BATCH])
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Set tags; MLflow cuts none by itself, so one that is too long is cut here."""
+        """Set tags; what is too long for MLflow is whole in a file."""
+        fitting = self._fitting(tags, _MAX_TAG, "tags")
         with storing(self._uri):
-            self._client.log_batch(self._run_id, tags=[RunTag(key, value[:_MAX_TAG]) for key, value in tags.items()])
+            self._client.log_batch(self._run_id, tags=[RunTag(key, text) for key, text in fitting.items()])
+
+    def _fitting(self, texts: Mapping[str, str], limit: int, folder: str) -> dict[str, str]:
+        """``texts`` without secrets and as MLflow takes them: one that is too long ends with how long it was, a digest
+        that keeps it apart from others with the same beginning, and the artifact that has the whole of it.
+        """
+        fitting = {}
+        for key, given in texts.items():
+            text = redact(given).replace("\0", "\\0")  # which databases do not keep
+            if len(text) > limit:
+                path = f"whole/{folder}/{re.sub(r'[^A-Za-z0-9._-]', '_', key)}.txt"
+                content = text.encode(errors="backslashreplace")
+                self.log_artifact(path, content)
+                text = shortened(text, limit, f", sha256 {hashlib.sha256(content).hexdigest()[:8]}, all in {path}")
+            fitting[key] = text.encode(errors="backslashreplace").decode()[:limit]
+        return fitting
 
     def log_artifact(self, path: str, content: Content) -> None:
         """Upload a file."""

@@ -1,6 +1,7 @@
 """Where a run came from: the code, the command, the machine, and how to run it again."""
 
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -9,9 +10,19 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, distributions, version
 
 from mnist_exp import project
+from mnist_exp.redaction import MARK, redact
+from mnist_exp.text import visible
 
 # What a figure may depend on. Its versions become tags; every other package's are in environment.txt.
 _PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "mlflow", "hydra-core", "matplotlib")
+
+# Where people keep keys and passwords.
+_SECRET_FILE = re.compile(
+    r"(?:^|/)(?:\.env[^/]*|[^/]*\.env|\.(?:netrc|pgpass|pypirc|npmrc|htpasswd|git-credentials|databrickscfg|mlflow)|_netrc"
+    r"|[^/]*\.(?:pem|key|p12|pfx|jks|keystore|kdbx|ppk|gpg|asc)|id_(?:rsa|dsa|ecdsa|ed25519)[^/]*"
+    r"|[^/]*(?:credential|secret)s?[^/]*|\.(?:aws|ssh|gnupg|kube|docker)/.*)$",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -21,7 +32,7 @@ class Code:
     Attributes:
         commit: the commit checked out; empty outside a git checkout.
         dirty: whether tracked files differ from it.
-        diff: how they differ, as ``git diff HEAD`` prints it.
+        diff: how they differ, as ``git diff HEAD`` prints it, without secrets.
     """
 
     commit: str
@@ -35,14 +46,28 @@ def code() -> Code:
     if not (project.root() / ".git").exists() or project.CONF.parent != project.root():
         return Code("", False, "")
     commit = _git("rev-parse", "HEAD").strip()
-    # Whatever looks like it holds secrets stays out of what a team will read.
-    diff = _git("diff", "HEAD", "--", ".", ":(exclude,glob)**/.env*")
-    return Code(commit, bool(_git("status", "--porcelain", "--untracked-files=no").strip()), diff)
+    return Code(commit, bool(_git("status", "--porcelain", "--untracked-files=no").strip()), _diff())
+
+
+def _diff() -> str:
+    """``git diff HEAD`` without what a team should not read; lines before the first change say what is missing."""
+    # Nothing that the user's own settings of git would colour, convert or rename.
+    plain = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--src-prefix=a/", "--dst-prefix=b/")
+    changed = _git("diff", "HEAD", "--name-only", "-z", "--no-renames", "--no-relative").split("\0")[:-1]
+    ignored = set(_git("ls-files", "--cached", "--ignored", "--exclude-standard", "-z").split("\0"))
+    left_out = [name for name in changed if name in ignored or _SECRET_FILE.search(name)]
+    excluded = [f":(exclude,literal){name}" for name in left_out]
+    diff = _git("diff", "HEAD", *plain, "--", ".", *excluded) if len(left_out) < len(changed) else ""
+    kept = redact(diff)
+    said = [f"# Left out, as its name or .gitignore asks for: {visible(name)}" for name in left_out]
+    if kept != diff:
+        said.append(f"# {MARK} stands for what looked like a secret: put it back before applying this")
+    return "\n".join([*said, kept])
 
 
 def command_line() -> str:
-    """The command as a person would give it: ``python -m mnist_exp model.units=10``."""
-    return shlex.join(["python", "-m", "mnist_exp", *sys.argv[1:]])
+    """The command as a person would give it, ``python -m mnist_exp model.units=10``, without secrets."""
+    return shlex.join(["python", "-m", "mnist_exp", *map(redact, sys.argv[1:])])
 
 
 def tags(state: Code) -> dict[str, str]:
@@ -76,7 +101,7 @@ def rerun_script(state: Code, command: str) -> str:
     lines = ["#!/bin/sh", "# Runs this run again. Call it in a checkout of the project.", "set -e"]
     if state.commit:
         lines.append(f"git checkout {state.commit}")
-    if state.diff:
+    if "diff --git " in state.diff:
         lines.append('git apply "$(dirname "$0")/git.diff"  # changes that were not committed')
     lines.append(command)
     return "\n".join(lines) + "\n"
@@ -90,11 +115,14 @@ def _version(package: str) -> str:
 
 
 def _git(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(project.root()), *arguments],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(project.root()), *arguments],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except OSError:  # a checkout on a machine without git
+        return ""
     return done.stdout

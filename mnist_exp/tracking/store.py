@@ -14,14 +14,14 @@ from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from mnist_exp import project
+from mnist_exp import project, redaction
 from mnist_exp.config import TrackingConfig
 from mnist_exp.errors import Refused, StoreError, first_line
 from mnist_exp.imports import without_collections
+from mnist_exp.text import received
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -67,13 +67,13 @@ def named(uri: str | None) -> str:
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or None
     if uri is None:
         return f"{_SQLITE}{project.store_folder() / 'mlflow.db'}"
-    scheme = urlsplit(uri).scheme.partition("+")[0]
-    if scheme not in _SCHEMES:
+    scheme, colon, _ = uri.partition(":")
+    if not colon or scheme.lower().partition("+")[0] not in _SCHEMES:
         raise StoreError(
             f"tracking.uri must be a database or a server, such as sqlite:///runs.db or http://host:5000. "
-            f"Received: {redact(uri)!r}"
+            f"Received: {received(redact(uri))}"
         )
-    if scheme == "sqlite" and len(uri) <= len(_SQLITE):
+    if scheme.lower() == "sqlite" and len(uri) <= len(_SQLITE):
         raise StoreError(f"tracking.uri must name a file, such as sqlite:///runs.db. Received: {uri!r}")
     if (database := sqlite_file(uri)) is not None:
         return f"{_SQLITE}{database}"
@@ -91,9 +91,8 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def redact(uri: str) -> str:
-    """``uri`` without the name and password that a server's URI may carry."""
-    parts = urlsplit(uri)
-    return uri.replace(parts.netloc, parts.netloc.rpartition("@")[2]) if "@" in parts.netloc else uri
+    """``uri`` without the name and password that a server's URI may carry: an address that a browser can open."""
+    return redaction.redact(uri).replace(f"{redaction.MARK}@", "")
 
 
 @cache
@@ -113,8 +112,13 @@ def connect(uri: str) -> "MlflowClient":
     with storing(uri), _alone(uri):
         if (database := sqlite_file(uri)) is not None and database.exists():
             mend(database)
-        client = MlflowClient(uri)
-        client.search_experiments(max_results=1)  # creates the schema, or finds the server out
+        try:
+            client = MlflowClient(uri)
+            client.search_experiments(max_results=1)  # creates the schema, or finds the server out
+        except (ValueError, ImportError) as error:  # no address, or of a database whose driver is not installed
+            raise StoreError(
+                f"tracking.uri {received(redact(uri))} cannot be used: {redaction.redact(first_line(error))}"
+            ) from error
     return client
 
 
@@ -182,7 +186,7 @@ def storing(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-        reason = first_line(error)
+        reason = redaction.redact(first_line(error))
         if getattr(error, "error_code", None) in _FINAL:
             raise Refused(f"the tracking store {redact(uri)} refused it: {reason}") from error
         if "Max retries exceeded" in reason:  # the rest of it is the HTTP client's inner life
@@ -205,8 +209,8 @@ def _alone(uri: str) -> Iterator[None]:
 def _artifacts(folder: Path, experiment: str) -> Path:
     """Where the artifacts of an experiment lie: beside the database, under a name that is safe in a path and URI."""
     safe = re.sub(r"[^A-Za-z0-9._-]", "_", experiment)
-    if safe != experiment:  # two names may look alike now
-        safe += f"-{hashlib.sha256(experiment.encode()).hexdigest()[:8]}"
+    if safe != experiment or len(safe) > 255 or not safe.strip("."):  # two names may look alike now
+        safe = f"{safe[:246]}-{hashlib.sha256(experiment.encode(errors='backslashreplace')).hexdigest()[:8]}"
     return folder / "artifacts" / safe
 
 

@@ -16,6 +16,7 @@ from typing import IO
 from urllib.parse import quote
 
 from mnist_exp.errors import StoreError
+from mnist_exp.redaction import redact
 
 _UP_WITHIN_S = 180.0  # on slow machines the server needs half a minute to answer
 _POLL_S = 0.2
@@ -38,12 +39,13 @@ def serve(uri: str, host: str = "127.0.0.1", port: int = 5000) -> Iterator[str]:
     """
     port = _reserve(host, port)
     address = f"http://{host}:{port}"
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
-    command += ["--workers", "1", "--host", host, "--port", str(port)]
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", host, "--port", str(port)]
+    # A URI may hold a password, and every user of a machine can read the arguments of its processes.
+    environment = {**os.environ, **_LEAN, "MLFLOW_BACKEND_STORE_URI": uri}
     with tempfile.TemporaryFile("w+") as said:  # no pipe: the server would stop when nobody empties it
         # A process group of its own: the server starts a worker, which must end with it.
         server = subprocess.Popen(
-            command, env={**os.environ, **_LEAN}, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+            command, env=environment, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
             _wait_until_up(server, address, said)
@@ -94,7 +96,7 @@ def _wait_until_up(server: subprocess.Popen[bytes], address: str, said: IO[str])
         if server.poll() is not None:
             said.seek(0)
             last = (said.read().strip().splitlines() or ["nothing"])[-1]
-            raise StoreError(f"the MLflow server ended at once with code {server.returncode}; it said: {last}")
+            raise StoreError(f"the MLflow server ended at once with code {server.returncode}; it said: {redact(last)}")
         try:
             with urllib.request.urlopen(f"{address}/health", timeout=2):
                 return
