@@ -28,8 +28,10 @@ from mnist_exp.redaction import redact, redacted_file
 if TYPE_CHECKING:
     from mnist_exp.data.datasets import Dataset
     from mnist_exp.sweeps.sweep import Sweep
+    from mnist_exp.tracking.forwarding import Unsent
 
-_INTERRUPTED = 130  # what a shell gives a command that Ctrl-C ended
+INTERRUPTED = 130
+"""What a shell gives a command that Ctrl-C ended."""
 
 
 def main(after_sweep: "Callable[[Sweep], None] | None" = None) -> int:
@@ -39,6 +41,8 @@ def main(after_sweep: "Callable[[Sweep], None] | None" = None) -> int:
     """
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise, so that the line a user sees and the exit code are ours
+    if (callback := sys.modules.get("mnist_exp.training.callback")) is not None:
+        callback.interrupted.clear()
     for number in (signal.SIGINT, signal.SIGTERM):  # ended by either signal, a run is closed as KILLED
         signal.signal(number, _interrupt)
     code = 0
@@ -46,18 +50,18 @@ def main(after_sweep: "Callable[[Sweep], None] | None" = None) -> int:
         register()
         _app()
     except KeyboardInterrupt:
-        code = _INTERRUPTED
+        code = INTERRUPTED
     except RunFailed:
         code = RunFailed.exit_code  # told when it happened
     except Exception as error:  # noqa: BLE001  whatever it is, a sweep that was opened must be closed
         code = _tell(error, with_traceback=wants_traceback)
     try:
-        _settle()  # in a sweep, the next run trains while the last words of the one before are sent
+        terminal.unsent(_settle()[0])  # in a sweep, the next run trains while the last words of the one before are sent
     except KeyboardInterrupt:
-        code = _INTERRUPTED
+        code = INTERRUPTED
     code = _finish_sweep(code, after_sweep)
-    if code == _INTERRUPTED and after_sweep is None:
-        terminal.how_to_resume(sys.argv[1:])
+    if code == INTERRUPTED and after_sweep is None:
+        terminal.how_to_resume(["python", "-m", "mnist_exp", *sys.argv[1:]])
     return code
 
 
@@ -92,8 +96,9 @@ def _app(composed: DictConfig) -> float:
         return math.nan  # to Hydra's launchers a job that raises is one more line, or the end of the batch
     finally:
         if sweep is not None and not launched_here():
-            _settle()  # this process may end with the job
-    if sweep is None and _settle():
+            terminal.unsent(_settle()[0])  # this process may end with the job
+    unsent, failed = _settle() if sweep is None else ([], 0)
+    if failed:
         raise RunFailed("it failed as it ended")
     match done:
         case Elsewhere():
@@ -105,8 +110,9 @@ def _app(composed: DictConfig) -> float:
         case result:
             terminal.run_ends(job, result)
             best = result.best.scores["val_accuracy"]
-    if sweep is None:
+    if sweep is None and not unsent:
         terminal.how_to_look(uri)
+    terminal.unsent(unsent)  # the last line, if it is one
     return best
 
 
@@ -206,18 +212,16 @@ def _system_metrics(config: RunConfig) -> bool:
     return wanted.lower() in ("1", "true") if wanted else config.tracking.system_metrics
 
 
-def _settle() -> int:
-    """Wait for the store to have all that runs said, and tell what it does not have; how many runs failed meanwhile."""
+def _settle() -> "tuple[list[tuple[str, Unsent]], int]":
+    """Wait for the store to have all that runs said: what it does not have, and how many runs failed as they ended."""
     outbox = sys.modules.get("mnist_exp.tracking.outbox")
     if outbox is None:
-        return 0
+        return [], 0
     settled = outbox.settle()
     for name, mistake in settled.mistakes:
         terminal.traceback(mistake)
         terminal.error(f"{name} failed as it ended: {first_line(mistake)}")
-    if settled.unsent:
-        terminal.unsent(settled.unsent)
-    return len(settled.mistakes)
+    return settled.unsent, len(settled.mistakes)
 
 
 def _interrupt(*_: object) -> NoReturn:
@@ -239,13 +243,13 @@ def _finish_sweep(code: int, after_sweep: "Callable[[Sweep], None] | None") -> i
         if after_sweep is not None:
             after_sweep(sweep)
     except KeyboardInterrupt:
-        code = _INTERRUPTED
+        code = INTERRUPTED
     except Exception as error:  # noqa: BLE001  whatever it is, the parent run is still to be closed
         code = code or _tell(error)
     try:
-        ending = finish(sweep, interrupted=code == _INTERRUPTED)
+        ending = finish(sweep, interrupted=code == INTERRUPTED)
     except KeyboardInterrupt:
-        return _INTERRUPTED
+        return INTERRUPTED
     except Postponed as error:
         terminal.postponed(str(error))
         return code

@@ -64,11 +64,9 @@ def do(
             done = len(reached.epochs) if reached else 0
             job = replace(job, resumed=f"from-epoch-{done + 1}")
         else:
-            tracker = outbox.begin(
-                outbox.opening(job.name, uri, experiment, parent, {"kind": "run", **own.tags()}), uri
-            )
-        if before.superseded:
-            resume.supersede(uri, before.superseded, tracker.run_id)
+            opening = outbox.opening(job.name, uri, experiment, parent, {"kind": "run", **own.tags()})
+            resume.supersede(uri, before.superseded, opening.key)
+            tracker = outbox.begin(opening, uri)
         watch = Watch(tracker) if watched else None
         try:
             with show(done) as on_epoch:

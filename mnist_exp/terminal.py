@@ -141,10 +141,9 @@ def how_to_look(uri: str) -> None:
     out.print(f"See it in the MLflow UI:  [bold]{shown(_command())} ui{shown(where)}[/]", soft_wrap=True)
 
 
-def how_to_resume(arguments: "Sequence[str]") -> None:
-    """The last line after an interruption: the command that goes on from there."""
-    again = [each for each in arguments if not each.startswith("resume=")]
-    command = shlex.join(["python", "-m", "mnist_exp", *again, "resume=true"])
+def how_to_resume(words: "Sequence[str]") -> None:
+    """The last line after an interruption: what was given, as the command that goes on from there."""
+    command = shlex.join([*(each for each in words if not each.startswith("resume=")), "resume=true"])
     _err.print(f"Interrupted. This goes on from there:  [bold]{shown(command)}[/]")
 
 

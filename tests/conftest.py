@@ -136,3 +136,29 @@ def sweep_store(tmp_path_factory: pytest.TempPathFactory) -> SweepStore:
     assert parent is not None
     children = records.children(client, parent.run_id)
     return SweepStore(checkout, outcome, checkout.uri, parent.experiment_id, parent.run_id, children)
+
+
+Command = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """The real main function in this process; gives its exit code and what it wrote to standard error."""
+    import absl.logging
+
+    from mnist_exp import application, project
+
+    monkeypatch.setattr(project, "root", lambda: tmp_path)
+    # Hydra closes every log handler, and absl's closes its stream: where TensorFlow was imported before, pytest's own.
+    absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
+
+    def call(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["mnist_exp", *arguments])
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        try:
+            code = application.main()
+        except SystemExit as left:
+            code = int(str(left.code))
+        return code, capsys.readouterr().err
+
+    return call

@@ -2,38 +2,12 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import absl.logging
 import pytest
-from conftest import Checkout
+from conftest import Checkout, Command
 
-from mnist_exp import application, compose, project
-
-Command = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, request: pytest.FixtureRequest
-) -> Command:
-    """The real main function in this process; gives its exit code and what it wrote to standard error."""
-    monkeypatch.setattr(project, "root", lambda: tmp_path)
-    # Hydra closes every log handler, and absl's closes its stream: where TensorFlow was imported before, pytest's own.
-    absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
-
-    def call(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["mnist_exp", *arguments])
-        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-        try:
-            code = application.main()
-        except SystemExit as left:
-            code = int(str(left.code))
-        return code, capsys.readouterr().err
-
-    return call
-
+from mnist_exp import compose
 
 MISTAKES = {
     "model.unitz=3": "model.unitz is not a key. Did you mean model.units? Received: 'model.unitz=3'",

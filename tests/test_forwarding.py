@@ -5,7 +5,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,14 @@ OPENING = Opening("KEY", "a run", "sqlite:///x.db", "mnist", "parent", {"heartbe
 DATASET = DatasetInput("digits", "d" * 64, "scikit-learn", {"train": 1500, "test": 297})
 LONG_S = 60
 """How long a test waits for what comes at once, before it fails."""
+
+
+@pytest.fixture
+def journal(folder: Path) -> Iterator[Journal]:
+    journal = Journal(folder, new=True)
+    journal.open(OPENING)
+    yield journal
+    journal.release()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from mnist_exp import tables
+from mnist_exp import tables, terminal
 from mnist_exp.analysis import records
 from mnist_exp.analysis.records import Record
 from mnist_exp.compose import is_sweep
@@ -43,10 +43,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.quick:
         overrides += _QUICK
     caveats = ["Two epochs of each model: this shows that it runs, and reproduces nothing."] if arguments.quick else []
-    if changed := [each for each in given if not each.startswith(("tracking.", "data.path=", "hydra."))]:
+    if changed := [each for each in given if not each.startswith(("tracking.", "data.path=", "hydra.", "resume="))]:
         caveats.append(f"Not the published models: {' '.join(changed)} was changed for all of them.")
-    sys.argv = ["mnist_exp", "-m", *overrides, *given]
-    return application.main(after_sweep=lambda sweep: _judge(sweep, caveats))
+    as_given, sys.argv = sys.argv, ["mnist_exp", "-m", *overrides, *given]
+    code = application.main(after_sweep=lambda sweep: _judge(sweep, caveats))
+    if code == application.INTERRUPTED:
+        terminal.how_to_resume(["mnist-exp", *as_given[1:]])
+    return code
 
 
 def _judge(sweep: Sweep, caveats: Sequence[str]) -> None:

@@ -90,7 +90,6 @@ def standing(uri: str, experiment: str, identity: Identity, parent: str | None) 
 
 def supersede(uri: str, runs: tuple[Record, ...], by: str) -> None:
     """Mark runs whose place another has taken: they count no more."""
-    client = store.connect(uri)
     with store.storing(uri):
         for record in runs:
-            client.set_tag(record.run_id, "superseded", by)
+            store.connect(uri).set_tag(record.run_id, "superseded", by)

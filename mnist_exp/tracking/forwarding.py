@@ -87,6 +87,11 @@ class JournalTracker:
         """The run's key, which the store has as its tag ``journal``."""
         return self.opening.key
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is nothing to wait for or to tell of any more."""
+        return not self._thread.is_alive() and self._unsent() is None and self._mistake is None
+
     def log_params(self, params: Mapping[str, ParamValue]) -> None:
         """Write params."""
         self._write("params", {key: _redacted(value) for key, value in params.items()})
@@ -256,7 +261,7 @@ class JournalTracker:
     def _next_batch(self) -> list[Entry] | None:
         """What is to be sent next: many measurements, or one thing else; nothing after a while; None at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._done, _ALIVE_S)
+            self._changed.wait_for(lambda: self._waiting or self._done or self._status, _ALIVE_S)
             if not self._waiting:
                 return None if self._done or self._status is not None else []
             if self._waiting[0].kind == "metrics":  # more will follow: let them gather, unless somebody waits

@@ -48,9 +48,7 @@ def begin(opened: Opening, uri: str) -> JournalTracker:
     Raises:
         StoreError: its journal cannot be written.
     """
-    tracker = JournalTracker(Journal(journal.root() / opened.key, new=True), opened, mlflow.deliver(uri))
-    _open.append(tracker)
-    return tracker
+    return _opened(JournalTracker(Journal(journal.root() / opened.key, new=True), opened, mlflow.deliver(uri)))
 
 
 def take_up(folder: Path, uri: str) -> tuple[JournalTracker, int]:
@@ -62,13 +60,18 @@ def take_up(folder: Path, uri: str) -> tuple[JournalTracker, int]:
     own = Journal(folder)
     found = journal.read(folder)
     assert found.opening is not None, "a run that can be taken up again says how it began"
-    tracker = JournalTracker(own, found.opening, mlflow.deliver(uri))
-    _open.append(tracker)
+    tracker = _opened(JournalTracker(own, found.opening, mlflow.deliver(uri)))
     tracker.resume()
     steps = [
         each.content["step"] for each in found.entries if each.kind == "metrics" and "loss" in each.content["metrics"]
     ]
     return tracker, max(steps, default=0)
+
+
+def _opened(tracker: JournalTracker) -> JournalTracker:
+    _open[:] = [each for each in _open if not each.is_settled]  # a long sweep does not keep what is done with
+    _open.append(tracker)
+    return tracker
 
 
 def settle(patience_s: float = PATIENCE_S) -> Settlement:

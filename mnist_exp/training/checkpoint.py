@@ -64,7 +64,7 @@ class Checkpoint:
 def load(file: Path) -> Checkpoint | None:
     """The checkpoint in a file; None where there is none, or none that is whole. Runs no code from the file."""
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
             told = json.loads(str(arrays["told"]))
             kinds = {
                 kind: [arrays[f"{kind}_{n}"] for n in range(sum(name.startswith(kind) for name in arrays.files))]
@@ -74,7 +74,7 @@ def load(file: Path) -> Checkpoint | None:
             return Checkpoint(epochs, kinds["weights"], kinds["optimizer"], told["stopper"], bool(told["stopped"]))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         log.warning("%s cannot be read (%s): training starts anew", file, error)
         return None
 

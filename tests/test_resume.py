@@ -1,0 +1,177 @@
+"""resume=true on the same command: what finished is kept, what failed runs again, what changed starts afresh."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Command
+
+from mnist_exp import identity, jobs
+from mnist_exp.analysis import records
+from mnist_exp.analysis.records import Record
+from mnist_exp.config import RunConfig
+from mnist_exp.data import datasets
+from mnist_exp.identity import Identity
+from mnist_exp.run import Result, run
+from mnist_exp.sweeps import resume
+from mnist_exp.tracking import journal as journals
+from mnist_exp.tracking import store
+
+Composed = Callable[..., RunConfig]
+
+
+class TestIdentity:
+    @pytest.fixture
+    def of(self, composed: Composed) -> Callable[..., Identity]:
+        return lambda *overrides: identity.of(composed(*overrides), datasets.load(composed().data))
+
+    @pytest.mark.parametrize(
+        "override",
+        ["tracking.uri=sqlite:///elsewhere.db", "tracking.experiment=other", "resume=true", "tracking.git_diff=false"],
+    )
+    def test_where_a_run_is_kept_makes_it_no_other(self, of: Callable[..., Identity], override: str) -> None:
+        assert of(override).fingerprint == of().fingerprint
+
+    @pytest.mark.parametrize("override", ["seed=18", "optimizer.lr=0.002", "training.engine=keras", "lr=cosine"])
+    def test_what_changes_its_figures_does(self, of: Callable[..., Identity], override: str) -> None:
+        assert of(override).fingerprint != of().fingerprint
+        assert of(override).differing(of().tags()) == ["config"]
+
+    def test_an_experiment_is_what_it_holds(self, of: Callable[..., Identity]) -> None:
+        assert of("experiment=model_2").fingerprint == of().fingerprint
+        assert of("experiment=model_5").fingerprint != of().fingerprint
+
+
+SWEEP = ("-m", "data=digits", "data.limit=200", "training.epochs=2", "seed=1,2")
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
+
+
+@pytest.fixture
+def sweep(
+    command: Command, uri: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., tuple[int, str]]]:
+    """The command line, in an MLflow experiment that the test has to itself."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", request.node.name)
+    yield command
+    assert journals.folders(journals.root()) == [], "nothing waits, nothing is left behind"
+
+
+@pytest.fixture
+def found(uri: str, request: pytest.FixtureRequest) -> Callable[[], tuple[list[Record], list[Record]]]:
+    """The sweeps and the runs of the test, superseded ones included."""
+
+    def read() -> tuple[list[Record], list[Record]]:
+        client = store.connect(uri)
+        experiment = client.get_experiment_by_name(request.node.name)
+        assert experiment is not None
+        every = [records.find(client, run.info.run_id) for run in client.search_runs([experiment.experiment_id])]
+        sweeps = [record for record in every if record.tags.get("kind") == "sweep"]
+        return sweeps, sorted((r for r in every if r not in sweeps), key=lambda r: r.tags["journal"])
+
+    return read
+
+
+Sweep = Callable[..., tuple[int, str]]
+Found = Callable[[], tuple[list[Record], list[Record]]]
+
+
+def test_what_finished_is_kept_and_shown_as_kept(
+    sweep: Sweep, found: Found, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sweep(*SWEEP)[0] == 0
+    before = found()
+    monkeypatch.setattr(jobs, "run", lambda *_: pytest.fail("nothing was to be run"))
+    shown: list[str] = []
+    monkeypatch.setattr("mnist_exp.terminal.run_is_kept", lambda job, _: shown.append(job.name))
+    assert sweep(*SWEEP, "resume=true")[0] == 0
+    assert shown == ["seed=1", "seed=2"]
+    (parent,), runs = found()
+    assert [run.run_id for run in runs] == [run.run_id for run in before[1]]
+    assert (parent.status, parent.metrics["jobs/finished"]) == ("FINISHED", 2)
+
+
+def test_what_failed_runs_again_and_what_never_began_begins(
+    sweep: Sweep, found: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def failing(config: RunConfig, *more: object) -> Result:
+        def boom(_: object) -> None:
+            raise RuntimeError("a fault that will be gone")
+
+        job, dataset, tracker, _, progress = more
+        return run(config, job, dataset, tracker, boom if config.seed == 2 else lambda _: None, progress)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(jobs, "run", failing)
+    assert sweep(*SWEEP)[0] == 1
+    (parent,), (good, bad) = found()
+    assert (parent.status, good.status, bad.status) == ("FAILED", "FINISHED", "FAILED")
+    monkeypatch.setattr(jobs, "run", run)
+    assert sweep(*SWEEP, "resume=true")[0] == 0
+    (parent,), (kept, superseded, again) = found()
+    assert (parent.status, again.status) == ("FINISHED", "FINISHED")
+    assert kept.run_id == good.run_id
+    assert superseded.tags["superseded"] == again.tags["journal"]
+    assert (parent.metrics["jobs/finished"], parent.metrics["jobs/failed"]) == (2, 0)
+
+
+@pytest.mark.parametrize("changed", ["code", "data", "libraries"])
+def test_what_changed_is_said_and_starts_a_sweep_of_its_own(
+    sweep: Sweep, found: Found, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    assert sweep(*SWEEP)[0] == 0
+    real = identity.of
+
+    def other(*given: object) -> Identity:
+        same = real(*given)  # type: ignore[arg-type]
+        return Identity(**{**vars(same), changed: "another"})
+
+    monkeypatch.setattr(identity, "of", other)
+    code, said = sweep(*SWEEP, "resume=true")
+    assert code == 0
+    assert f"not resumed: since then {changed} changed; the sweep starts afresh" in said
+    sweeps, runs = found()
+    assert (len(sweeps), len(runs)) == (2, 4)
+
+
+def test_another_command_is_another_sweep(sweep: Sweep, found: Found) -> None:
+    assert sweep(*SWEEP)[0] == 0
+    code, said = sweep(*SWEEP, "model.units=5", "resume=true")
+    assert code == 0
+    assert "there is no sweep of this command yet" in said
+    assert [len(each) for each in found()] == [2, 4]
+
+
+def test_the_order_of_overrides_is_no_matter(sweep: Sweep, found: Found) -> None:
+    assert sweep(*SWEEP)[0] == 0
+    assert sweep("-m", "resume=true", *reversed(SWEEP[1:]))[0] == 0
+    assert [len(each) for each in found()] == [1, 2]
+
+
+def test_a_job_that_another_process_is_at_is_left_to_it(sweep: Sweep, found: Found) -> None:
+    """It is the other that ranks the sweep: here, whoever comes next."""
+    assert sweep(*SWEEP)[0] == 0
+    (parent,), (first, _) = found()
+    own = Identity(**{n: first.tags[f"fingerprint.{n}"] for n in ("config", "data", "code", "libraries")})
+    with resume.claimed(parent.run_id, own) as ours:
+        assert ours
+        with resume.claimed(parent.run_id, own) as again:
+            assert not again
+        code, said = sweep(*SWEEP, "resume=true")
+        assert code == 0
+        assert "not ranked yet: 1 of its runs go on in another process" in said
+    assert sweep(*SWEEP, "resume=true")[0] == 0
+    (parent,), _ = found()
+    assert parent.status == "FINISHED"
+
+
+def test_a_single_run_is_kept_too(sweep: Sweep, found: Found, tmp_path: Path) -> None:
+    assert sweep(*SWEEP[1:4])[0] == 0
+    assert sweep(*SWEEP[1:4], "resume=true")[0] == 0
+    assert [len(each) for each in found()] == [0, 1]
+    assert sweep(*SWEEP[1:4])[0] == 0
+    assert [len(each) for each in found()] == [0, 2], "without resume, a run is a run"
