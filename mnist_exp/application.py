@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.experimental.callback import Callback
@@ -23,6 +23,7 @@ from mnist_exp import project, tables, terminal
 from mnist_exp.compose import expand, explain, launched_here, register, this_job, to_run_config, without_resume
 from mnist_exp.config import RunConfig
 from mnist_exp.errors import ConfigError, MnistExpError, RunFailed, StoreError, first_line
+from mnist_exp.imports import importing, interrupt
 from mnist_exp.redaction import redact, redacted_file
 
 if TYPE_CHECKING:
@@ -76,11 +77,12 @@ def _app(composed: DictConfig) -> float:
     from mnist_exp.training.startup import import_tensorflow
 
     import_tensorflow()
-    from mnist_exp import jobs
-    from mnist_exp.data import datasets
-    from mnist_exp.jobs import Elsewhere, Kept
-    from mnist_exp.sweeps.sweep import Sweep
-    from mnist_exp.tracking import store
+    with importing():
+        from mnist_exp import jobs
+        from mnist_exp.data import datasets
+        from mnist_exp.jobs import Elsewhere, Kept
+        from mnist_exp.sweeps.sweep import Sweep
+        from mnist_exp.tracking import store
 
     sweep = Sweep.current()
     job = this_job()
@@ -140,9 +142,10 @@ class BeforeStart(Callback):
             used = _check_store_and_data(configs)
             if len(names := sorted(dataset.name for dataset in used)) > 1:
                 raise ConfigError.rule("data", "must be one data set in a sweep, which ranks its runs", names)
-            from mnist_exp import identity
-            from mnist_exp.sweeps import sweep
-            from mnist_exp.tracking import store
+            with importing():
+                from mnist_exp import identity
+                from mnist_exp.sweeps import sweep
+                from mnist_exp.tracking import store
 
             experiment = store.experiment_name(configs[0].tracking, used[0].name)
             uri = store.resolve(configs[0].tracking.uri)
@@ -177,9 +180,10 @@ def _redact_file(file: Path) -> None:
 
 def _check_store_and_data(configs: Sequence[RunConfig]) -> "list[Dataset]":
     """Make sure that the store can be used and the data can be had and split; tells which data sets those are."""
-    from mnist_exp.commands.sync import tidy
-    from mnist_exp.data import datasets
-    from mnist_exp.tracking import journal, store
+    with importing():
+        from mnist_exp.commands.sync import tidy
+        from mnist_exp.data import datasets
+        from mnist_exp.tracking import journal, store
 
     _writable(project.root())
     uris = list(dict.fromkeys(store.resolve(config.tracking.uri) for config in configs))
@@ -224,18 +228,19 @@ def _settle() -> "tuple[list[tuple[str, Unsent]], int]":
     return settled.unsent, len(settled.mistakes)
 
 
-def _interrupt(*_: object) -> NoReturn:
+def _interrupt(*_: object) -> None:
     """End what goes on, even where Python swallows the exception: training asks again before each epoch."""
     if (callback := sys.modules.get("mnist_exp.training.callback")) is not None:
         callback.interrupted.set()
-    raise KeyboardInterrupt
+    interrupt()
 
 
 def _finish_sweep(code: int, after_sweep: "Callable[[Sweep], None] | None") -> int:
     """Close the parent run of the sweep, if there was one, and show its ranking."""
     if "MNIST_EXP_SWEEP" not in os.environ:  # asked without the imports that a single run may not need
         return code
-    from mnist_exp.sweeps.sweep import Postponed, Sweep, finish
+    with importing():
+        from mnist_exp.sweeps.sweep import Postponed, Sweep, finish
 
     sweep = Sweep.current()
     assert sweep is not None

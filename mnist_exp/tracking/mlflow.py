@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset as MlflowDataset
 from mlflow.entities import DatasetInput as RunInput
 from mlflow.entities import InputTag, LoggedModelOutput, Metric, Param, RunTag, ViewType
+from mlflow.exceptions import MlflowException
 
 from mnist_exp.errors import Refused
 from mnist_exp.redaction import redact
@@ -154,7 +155,7 @@ class MlflowTracker:
             flavour.identify(folder, self._run_id, model_id)
             self._client.log_model_artifacts(model_id, str(folder))
             self._client.finalize_logged_model(model_id, "READY")
-            self._client.log_outputs(self._run_id, [LoggedModelOutput(model_id, step=0)])
+            self._log_output(model_id)
 
     def close(self, status: Status, time_ms: int | None = None) -> None:
         """End the run with ``status``."""
@@ -173,9 +174,22 @@ class MlflowTracker:
     def _model_id(self, experiment_id: str) -> str:
         """The id of the run's model, which an earlier attempt may have asked for."""
         of_this_run = f"source_run_id = '{self._run_id}'"
-        if found := self._client.search_logged_models([experiment_id], of_this_run):
-            return str(found[0].model_id)
-        return str(self._client.create_logged_model(experiment_id, "model", self._run_id).model_id)
+        if not (found := self._client.search_logged_models([experiment_id], of_this_run)):
+            self._client.create_logged_model(experiment_id, "model", self._run_id)
+            found = self._client.search_logged_models([experiment_id], of_this_run)
+        first, *twins = sorted(str(model.model_id) for model in found)
+        for twin in twins:  # a network may deliver a request twice
+            self._client.delete_logged_model(twin)
+        return first
+
+    def _log_output(self, model_id: str) -> None:
+        """Make a model the run's output; MLflow refuses the second of two requests for it, which a network may make."""
+        try:
+            self._client.log_outputs(self._run_id, [LoggedModelOutput(model_id, step=0)])
+        except MlflowException:
+            outputs = self._client.get_run(self._run_id).outputs
+            if outputs is None or model_id not in [each.model_id for each in outputs.model_outputs]:
+                raise
 
 
 def deliver(uri: str) -> Callable[[Opening], MlflowTracker]:

@@ -20,7 +20,7 @@ from filelock import FileLock
 from mnist_exp import project, redaction
 from mnist_exp.config import TrackingConfig
 from mnist_exp.errors import Refused, StoreError, first_line
-from mnist_exp.imports import without_collections
+from mnist_exp.imports import importing
 from mnist_exp.text import received
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def connect(uri: str) -> "MlflowClient":
         StoreError: it cannot be created, opened or reached.
     """
     _quiet_mlflow()
-    with without_collections():
+    with importing():
         from mlflow import MlflowClient
 
         if not uri.startswith("http"):  # before others have to wait for us

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mnist_exp.imports import without_collections
+from mnist_exp.imports import importing
 
 
 def import_tensorflow() -> None:
@@ -15,7 +15,7 @@ def import_tensorflow() -> None:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    with _held_back_stderr(), without_collections():
+    with _held_back_stderr(), importing():
         import keras  # noqa: F401
         import tensorflow as tf
 
