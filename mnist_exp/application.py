@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import hydra
@@ -228,11 +229,11 @@ def _settle() -> "tuple[list[tuple[str, Unsent]], int]":
     return settled.unsent, len(settled.mistakes)
 
 
-def _interrupt(*_: object) -> None:
+def _interrupt(number: int, frame: FrameType | None) -> None:
     """End what goes on, even where Python swallows the exception: training asks again before each epoch."""
     if (callback := sys.modules.get("mnist_exp.training.callback")) is not None:
         callback.interrupted.set()
-    interrupt()
+    interrupt(number, frame)
 
 
 def _finish_sweep(code: int, after_sweep: "Callable[[Sweep], None] | None") -> int:
@@ -240,6 +241,7 @@ def _finish_sweep(code: int, after_sweep: "Callable[[Sweep], None] | None") -> i
     if "MNIST_EXP_SWEEP" not in os.environ:  # asked without the imports that a single run may not need
         return code
     with importing():
+        from mnist_exp.commands.sync import tidy
         from mnist_exp.sweeps.sweep import Postponed, Sweep, finish
 
     sweep = Sweep.current()
@@ -252,6 +254,7 @@ def _finish_sweep(code: int, after_sweep: "Callable[[Sweep], None] | None") -> i
     except Exception as error:  # noqa: BLE001  whatever it is, the parent run is still to be closed
         code = code or _tell(error)
     try:
+        tidy()  # what could not be sent while the sweep went on may be by now
         ending = finish(sweep, interrupted=code == INTERRUPTED)
     except KeyboardInterrupt:
         return INTERRUPTED

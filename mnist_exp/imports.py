@@ -1,46 +1,45 @@
-"""Importing the heavy libraries, and what must not happen meanwhile."""
+"""Importing the heavy libraries."""
 
 import gc
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
-_depth = 0
-_interrupted = False
+# How soon an interruption that falls into an import is tried again.
+_AGAIN_S = 0.05
 
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Collect no garbage within, and let no Ctrl-C in.
+    """Collect no garbage within.
 
     What an import makes, stays; looking at all of it again and again is a quarter of TensorFlow's and MLflow's import.
-    An import that is broken off half-way may leave a lock behind, on which the program would wait for ever. In other
-    threads than the main one, which gets the signals, nothing is held back.
-
-    Raises:
-        KeyboardInterrupt: at the end, where :func:`interrupt` was called within.
     """
-    global _depth, _interrupted
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    was_enabled = gc.isenabled()
-    gc.disable()
-    _depth += 1
+    was_enabled = gc.isenabled() and threading.current_thread() is threading.main_thread()
+    if was_enabled:
+        gc.disable()
     try:
         yield
     finally:
-        _depth -= 1
         if was_enabled:
             gc.enable()
-    if _interrupted and not _depth:
-        _interrupted = False
-        raise KeyboardInterrupt
 
 
-def interrupt() -> None:
-    """What a signal's handler calls: end what goes on, as soon as that can be."""
-    global _interrupted
-    if not _depth:
-        raise KeyboardInterrupt
-    _interrupted = True
+def interrupt(_number: int, frame: FrameType | None) -> None:
+    """A signal's handler: ends what goes on, but no import half-way.
+
+    An import that is broken off can leave the interpreter's lock on it behind, for which any later import would wait
+    for ever.
+
+    Raises:
+        KeyboardInterrupt: at once, or when the import is done.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            signal.signal(signal.SIGALRM, interrupt)
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt

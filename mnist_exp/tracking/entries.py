@@ -82,6 +82,11 @@ class Reading:
         return next((entry.content for entry in self.entries if entry.kind == "sweep"), None)
 
     @property
+    def uri(self) -> str:
+        """The store that the run or the sweep is for, without credentials."""
+        return self.opening.uri if self.opening else str((self.sweep or {}).get("uri", ""))
+
+    @property
     def unsent(self) -> int:
         """How many entries the store does not have."""
         return sum(entry.number >= self.sent for entry in self.entries)

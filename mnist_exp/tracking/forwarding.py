@@ -31,6 +31,9 @@ _GATHER_S = 1.0
 # Between two attempts: twice as long after each that failed.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 
+# A store that takes longer than this for one answer is as good as away when the program wants to end.
+_STUCK_S = 30.0
+
 # How often a run gives a sign of life: to its journal, and to the store as the tag ``heartbeat``.
 _ALIVE_S, _HEARTBEAT_S = 5.0, 30.0
 
@@ -74,6 +77,7 @@ class JournalTracker:
         self._status: Status | None = None
         self._hurry = False
         self._done = False
+        self._progress = time.monotonic()
         self._changed = threading.Condition()
         found = journals.read(journal.folder)
         self._waiting = deque(entry for entry in found.entries if entry.number >= journal.sent)
@@ -131,8 +135,15 @@ class JournalTracker:
         """Take up again a run that was closed, or whose process vanished."""
         self._write("resume", {})
 
+    def give_up(self) -> None:
+        """Try no more once the store is away: what it does not have stays in the journal."""
+        wait(self._made)
+        with self._changed:
+            self._done = True
+            self._changed.notify_all()
+
     def settle(self, patience_s: float) -> Unsent | None:
-        """Wait until the store has everything; give up when it has been away for ``patience_s`` seconds.
+        """Wait until the store has everything; give up when it is away and ``patience_s`` seconds are over.
 
         The journal is then left to others; it is deleted where nothing in it is needed any more.
 
@@ -144,7 +155,7 @@ class JournalTracker:
             self._hurry = True
             self._changed.notify_all()
             until = time.monotonic() + patience_s
-            while self._waiting and not (self._away and time.monotonic() > until):
+            while self._waiting and not (time.monotonic() > until and self._is_stuck()):
                 self._changed.wait(0.1)
             unsent = self._unsent()
             self._done = True
@@ -155,9 +166,12 @@ class JournalTracker:
             raise self._mistake
         return unsent
 
+    def _is_stuck(self) -> bool:
+        return self._away is not None or time.monotonic() - self._progress > _STUCK_S
+
     def _unsent(self) -> Unsent | None:
         if self._waiting:
-            return Unsent(len(self._waiting), self._away or "")
+            return Unsent(len(self._waiting), self._away or "the store does not answer")
         return Unsent(len(self._refused), self._refused[0], refused=True) if self._refused else None
 
     def _leave(self) -> None:
@@ -254,6 +268,10 @@ class JournalTracker:
             pause_s = _FIRST_PAUSE_S
             self._sent(batch)
 
+    def _is_over(self) -> bool:
+        """Whether nothing more will be said; an earlier end of a run that was taken up again is none."""
+        return self._done or (self._closed and self._status is not None)
+
     def _refuse(self, reason: str) -> None:
         self._refused.append(reason)
         self.journal.refuse(reason)
@@ -261,9 +279,9 @@ class JournalTracker:
     def _next_batch(self) -> list[Entry] | None:
         """What is to be sent next: many measurements, or one thing else; nothing after a while; None at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._done or self._status, _ALIVE_S)
+            self._changed.wait_for(lambda: self._waiting or self._is_over(), _ALIVE_S)
             if not self._waiting:
-                return None if self._done or self._status is not None else []
+                return None if self._is_over() else []
             if self._waiting[0].kind == "metrics":  # more will follow: let them gather, unless somebody waits
                 full = lambda: self._hurry or self._done or self._waiting[-1].kind != "metrics"  # noqa: E731
                 self._changed.wait_for(full, self._gather_s)
@@ -272,11 +290,14 @@ class JournalTracker:
     def _sent(self, batch: Sequence[Entry]) -> None:
         with self._changed:
             self._away = None
+            self._progress = time.monotonic()
             for entry in batch:
                 self._waiting.popleft()
                 self.journal.sent = entry.number + 1
                 if entry.kind == "close":
                     self._status = Status(entry.content["status"])
+                elif entry.kind == "resume":
+                    self._status = None
             self._changed.notify_all()
 
 

@@ -12,7 +12,11 @@ from mnist_exp.tracking.journal import Journal, Opening
 # How long a store may be away before what waits for it is left to `mnist-exp sync`.
 PATIENCE_S = 10.0
 
+# While a store is away, so many runs keep trying; what the others said is left to `mnist-exp sync` at once.
+_MOST_OPEN = 16
+
 _open: list[JournalTracker] = []
+_given_up: list[JournalTracker] = []
 
 
 @dataclass
@@ -70,6 +74,9 @@ def take_up(folder: Path, uri: str) -> tuple[JournalTracker, int]:
 
 def _opened(tracker: JournalTracker) -> JournalTracker:
     _open[:] = [each for each in _open if not each.is_settled]  # a long sweep does not keep what is done with
+    if len(_open) >= _MOST_OPEN:
+        _given_up.append(_open.pop(0))
+        _given_up[-1].give_up()
     _open.append(tracker)
     return tracker
 
@@ -78,6 +85,8 @@ def settle(patience_s: float = PATIENCE_S) -> Settlement:
     """Wait until the store has all that was said; give up when it has been away for ``patience_s`` seconds."""
     found = Settlement()
     until = time.monotonic() + patience_s
+    _open[:0] = _given_up
+    _given_up.clear()
     while _open:
         tracker = _open.pop(0)
         try:

@@ -53,6 +53,7 @@ def sync(where: Path, close_sweep: CloseSweep, uri: str | None = None, hosts: tu
     A run of another host is left alone, for its process cannot be looked for from here; unless that host is among
     ``hosts``, which somebody says are gone.
     """
+    away: dict[str, str] = {}  # a store that does not answer once is not asked for every run
     found = sorted((journals.read(folder) for folder in journals.folders(where)), key=lambda each: each.opening is None)
     for reading in found:
         if (elsewhere := _elsewhere(reading, hosts)) is not None:
@@ -63,6 +64,9 @@ def sync(where: Path, close_sweep: CloseSweep, uri: str | None = None, hosts: tu
             continue
         if reading.resumable and not reading.unsent:
             yield _found(reading, State.RESUMABLE)
+            continue
+        if (remark := away.get(reading.uri)) is not None:
+            yield _found(reading, State.WAITING, vanished=reading.ended is None, remark=remark)
             continue
         try:
             journal = Journal(reading.folder)
@@ -76,7 +80,10 @@ def sync(where: Path, close_sweep: CloseSweep, uri: str | None = None, hosts: tu
             continue
         # Read again, now that nobody else writes; but the last sign of life was another's.
         now = replace(journals.read(reading.folder), last_sign_ms=reading.last_sign_ms)
-        yield _settled(journal, now, close_sweep, uri)
+        settled = _settled(journal, now, close_sweep, uri)
+        if settled.state is State.WAITING and reading.opening is not None:
+            away[reading.uri] = settled.remark
+        yield settled
 
 
 def status(where: Path) -> list[Found]:
