@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from mnist_exp.training.epochs import Epoch
 
 # A pipe or a file has no width of its own: there, let tables be as wide as they need.
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
-_err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 240)
+_err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 # Where no terminal shows a moving bar, so many lines tell of a run, however many epochs it has.
 _PLAIN_LINES = 10

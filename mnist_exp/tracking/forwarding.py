@@ -242,7 +242,7 @@ class JournalTracker:
                 tracker = tracker or self._deliver(self.opening)
                 if batch:
                     delivery.tell(batch, self.journal.folder, tracker)
-                elif now - last_heartbeat > _HEARTBEAT_S:
+                if now - last_heartbeat > _HEARTBEAT_S:
                     tracker.set_tags(heartbeat())
                     last_heartbeat = now
             except Refused as error:
@@ -250,16 +250,8 @@ class JournalTracker:
                     self._refuse(str(error))
                     log.error("%s", error)
             except StoreError as error:
-                with self._changed:
-                    if self._away is None:
-                        log.warning("%s; trying again", error)
-                    self._away = str(error)
-                    self._changed.notify_all()
-                    self._changed.wait_for(lambda: self._done or self._hurry, pause_s)
-                    if self._done:
-                        return
-                    if self._hurry:
-                        self._changed.wait_for(lambda: self._done, min(pause_s, _FIRST_PAUSE_S))
+                if not self._goes_on(str(error), pause_s):
+                    return
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 continue
             except Exception as error:
@@ -267,6 +259,17 @@ class JournalTracker:
                 log.exception("an entry of run %s could not be sent", self.run_id)
             pause_s = _FIRST_PAUSE_S
             self._sent(batch)
+
+    def _goes_on(self, reason: str, pause_s: float) -> bool:
+        """Wait before the next attempt, not for long where somebody waits for us; False where there is to be none."""
+        with self._changed:
+            if self._away is None:
+                log.warning("%s; trying again", reason)
+            self._away = reason
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._done or self._hurry, pause_s)
+            self._changed.wait_for(lambda: self._done, min(pause_s, _FIRST_PAUSE_S) if self._hurry else 0)
+            return not self._done
 
     def _is_over(self) -> bool:
         """Whether nothing more will be said; an earlier end of a run that was taken up again is none."""

@@ -1,16 +1,31 @@
-"""A real MLflow server, the ways to it, and a SQLite store that nobody stands in front of."""
+"""A real MLflow server, the ways to it, a SQLite store that nobody stands in front of, and an undisturbed sweep."""
 
+import compileall
 import contextlib
-from collections.abc import Iterator
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from conftest import Checkout, copy_project
 
+from faults import ledger
+from faults.ledger import KeptSweep
+from faults.program import Program
 from faults.proxy import Proxy
+from mnist_exp.analysis import records
 from mnist_exp.tracking import store, ui
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+EPOCHS = 100
+NAMES = ("seed=1", "seed=2", "seed=3")
+SWEEP = ("-m", "data=digits", f"training.epochs={EPOCHS}", "seed=1,2,3")
+"""A sweep of three short runs on the embedded digits."""
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +70,98 @@ def client(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> "MlflowClient":
 def experiment(server: str, truth: "MlflowClient", request: pytest.FixtureRequest) -> str:
     """The id of an experiment on the server that is the test's own."""
     return store.experiment_id(truth, server, request.node.nodeid)
+
+
+@pytest.fixture(scope="session")
+def new_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], str]:
+    """Makes an empty store in a folder, as a copy of one, whose creation takes seconds; gives its URI."""
+    template = tmp_path_factory.mktemp("store") / "mlflow.db"
+    store.connect(f"sqlite:///{template}")
+
+    def make(folder: Path) -> str:
+        folder.mkdir(exist_ok=True)
+        shutil.copyfile(template, folder / "mlflow.db")
+        return f"sqlite:///{folder / 'mlflow.db'}"
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def new_checkout(tmp_path_factory: pytest.TempPathFactory, new_store: Callable[[Path], str]) -> Callable[[], Checkout]:
+    """Makes copies of the project, each with an empty store of its own."""
+    template = copy_project(tmp_path_factory.mktemp("template") / "my project")
+    compileall.compile_dir(template.root / "mnist_exp", quiet=1)
+
+    def make() -> Checkout:
+        target = tmp_path_factory.mktemp("checkout") / "my project"
+        shutil.copytree(template.root, target)
+        new_store(target / "mlruns")
+        return Checkout(target)
+
+    return make
+
+
+@pytest.fixture
+def checkout(new_checkout: Callable[[], Checkout]) -> Iterator[Checkout]:
+    """A copy of the project with an empty store; a space in its path, as people have."""
+    made = new_checkout()
+    yield made
+    shutil.rmtree(made.root, ignore_errors=True)
+
+
+def sweep_in(checkout: Checkout) -> KeptSweep:
+    """The last sweep in the store of a checkout."""
+    client = store.connect(checkout.uri)
+    parent = records.latest_sweep(client)
+    assert parent is not None
+    return ledger.read(client, parent.run_id)
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """The sweep that nothing happened to, which all others must equal.
+
+    Attributes:
+        first_epoch_s, ended_s: seconds from its start to its first epoch and to its end.
+    """
+
+    kept: KeptSweep
+    first_epoch_s: float
+    ended_s: float
+
+
+@pytest.fixture(scope="session")
+def undisturbed(new_checkout: Callable[[], Checkout]) -> Undisturbed:
+    checkout = new_checkout()
+    with Program(checkout, *SWEEP) as program:
+        assert program.end() == 0, program.said
+    assert program.first_epoch_s is not None
+    assert program.ended_s is not None
+    kept = sweep_in(checkout)
+    assert not ledger.wrong(kept, NAMES, EPOCHS).everything()
+    return Undisturbed(kept, program.first_epoch_s, program.ended_s)
+
+
+@dataclass(frozen=True)
+class Killed:
+    """A sweep whose process got kill -9 while its second run trained.
+
+    Attributes:
+        program: that process.
+        journals: its journals as they were then; a copy.
+    """
+
+    checkout: Checkout
+    program: Program
+    journals: Path
+
+
+@pytest.fixture(scope="session")
+def killed(new_checkout: Callable[[], Checkout], tmp_path_factory: pytest.TempPathFactory) -> Killed:
+    checkout = new_checkout()
+    with Program(checkout, *SWEEP) as program:
+        program.wait_for("run 2 of 3", f"epoch {EPOCHS // 2}/")
+        assert program.strike(signal.SIGKILL) == -signal.SIGKILL
+    copy = tmp_path_factory.mktemp("killed") / "journal"
+    shutil.copytree(checkout.root / "mlruns" / "journal", copy)
+    return Killed(checkout, program, copy)
