@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -28,9 +28,14 @@ from mnist_exp.imports import importing, interrupt
 from mnist_exp.redaction import redact, redacted_file
 
 if TYPE_CHECKING:
+    from hydra.core.utils import JobReturn
+
     from mnist_exp.data.datasets import Dataset
     from mnist_exp.sweeps.sweep import Sweep
     from mnist_exp.tracking.forwarding import Unsent
+
+# The jobs of this process that failed: what the exit code goes by where the store cannot be asked.
+_failed: list[str] = []
 
 INTERRUPTED = 130
 """What a shell gives a command that Ctrl-C ended."""
@@ -48,6 +53,7 @@ def main(after_sweep: "Callable[[Sweep], None] | None" = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):  # ended by either signal, a run is closed as KILLED
         signal.signal(number, _interrupt)
     code = 0
+    _failed.clear()
     try:
         register()
         _app()
@@ -93,6 +99,7 @@ def _app(composed: DictConfig) -> float:
         dataset = datasets.load(config.data)
         done = jobs.do(config, job, dataset, uri, sweep, show, watched=_system_metrics(config))
     except MnistExpError as error:
+        _failed.append(job.name)
         terminal.run_fails(job, str(error))
         if sweep is None:
             raise RunFailed(str(error)) from error
@@ -168,6 +175,10 @@ class BeforeStart(Callback):
             for file in (Path(config.hydra.runtime.output_dir) / config.hydra.output_subdir).glob("*.yaml"):
                 _redact_file(file)
 
+    def on_job_end(self, config: DictConfig, job_return: "JobReturn", **_: Any) -> None:  # noqa: ARG002
+        """Let go of the job's configs, which Hydra would keep until the sweep ends: half a megabyte each."""
+        job_return.cfg = job_return.hydra_cfg = None
+
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Take them out of what Hydra has written of the sweep's."""
         _redact_file(Path(config.hydra.sweep.dir) / "multirun.yaml")
@@ -194,7 +205,8 @@ def _check_store_and_data(configs: Sequence[RunConfig]) -> "list[Dataset]":
         for uri in uris:
             store.connect(uri)
         journal.check(journal.root())
-        tidy()
+        for uri in uris:
+            tidy(uri)
     for data, loaded in reading.items():
         dataset = loaded.result()
         datasets.split(dataset, data)
@@ -254,13 +266,14 @@ def _finish_sweep(code: int, after_sweep: "Callable[[Sweep], None] | None") -> i
     except Exception as error:  # noqa: BLE001  whatever it is, the parent run is still to be closed
         code = code or _tell(error)
     try:
-        tidy()  # what could not be sent while the sweep went on may be by now
+        with suppress(Exception):  # finish says what it misses
+            tidy(sweep.uri)  # what could not be sent while the sweep went on may be by now
         ending = finish(sweep, interrupted=code == INTERRUPTED)
     except KeyboardInterrupt:
         return INTERRUPTED
     except Postponed as error:
         terminal.postponed(str(error))
-        return code
+        return code or (RunFailed.exit_code if _failed else 0)
     except Exception as error:  # noqa: BLE001  it is told as any other
         return code or _tell(error)
     if ending.problem is not None:

@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     sync.add_argument(
         "--gone", action="append", metavar="HOST", help="a host that is gone: its open runs are closed, too"
     )
+    sync.add_argument("--drop", metavar="KEY", help="delete a journal: what it holds and was not sent is lost")
     sync.set_defaults(command=_sync)
 
     completion = commands.add_parser("completion", help="print the shell code that completes both commands")
@@ -96,8 +97,8 @@ def _ui(arguments: argparse.Namespace) -> int:
     from mnist_exp.commands.sync import tidy
     from mnist_exp.tracking import store, ui
 
-    tidy()
     uri = store.named(arguments.uri)
+    tidy(uri)
     client = store.connect(uri)
     sweep = records.latest_sweep(client)
     jobs = records.children(client, sweep.run_id) if sweep else []
@@ -132,8 +133,9 @@ def _ui(arguments: argparse.Namespace) -> int:
 def _compare(arguments: argparse.Namespace) -> int:
     from mnist_exp.commands import compare
     from mnist_exp.commands.sync import tidy
+    from mnist_exp.tracking import store
 
-    tidy()
+    tidy(store.named(arguments.uri))
     return compare.run(arguments)
 
 

@@ -120,7 +120,7 @@ def this_job() -> "Job":
 
 def without_resume(overrides: Sequence[str]) -> tuple[str, ...]:
     """Overrides as they were before a command was given again to resume it."""
-    return tuple(each for each in overrides if not each.startswith("resume="))
+    return tuple(each for each in overrides if not each.lstrip("+").startswith("resume="))
 
 
 def launched_here() -> bool:

@@ -1,5 +1,6 @@
 """One job of a command: run, taken up again, or kept as it is, by one process alone."""
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -10,12 +11,15 @@ from mnist_exp.config import RunConfig
 from mnist_exp.data.datasets import Dataset
 from mnist_exp.run import Job, Progress, Result, run
 from mnist_exp.sweeps import resume
-from mnist_exp.sweeps.resume import Standing
+from mnist_exp.sweeps.resume import Claim, Standing
 from mnist_exp.sweeps.sweep import Sweep
 from mnist_exp.tracking import journal, outbox, store
 from mnist_exp.tracking.machine import Watch
 from mnist_exp.training import checkpoint
 from mnist_exp.training.epochs import Epoch
+
+# A job that failed in another process since this one began was run again already.
+_BEGAN_MS = int(time.time() * 1000)
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,12 @@ def do(
         StoreError: its journal cannot be written, or the store be asked what there is of it.
     """
     own = identity.of(config, dataset)
-    claim = resume.claimed(sweep.run_id, own) if sweep else nullcontext(True)
-    with claim as is_ours:
-        if not is_ours:
+    with resume.claimed(sweep.run_id, own) if sweep else nullcontext(Claim(True, True)) as claim:
+        if not claim.is_ours or (config.resume and claim.failed_ms > _BEGAN_MS):
             return Elsewhere()
         experiment = store.experiment_name(config.tracking, dataset.name)
         parent = sweep.run_id if sweep else None
-        before = resume.standing(uri, experiment, own, parent) if config.resume else Standing()
+        before = resume.standing(uri, experiment, own, parent) if config.resume or not claim.is_new else Standing()
         if before.finished is not None:
             return Kept(before.finished)
         if before.elsewhere:
@@ -64,9 +67,10 @@ def do(
             done = len(reached.epochs) if reached else 0
             job = replace(job, resumed=f"from-epoch-{done + 1}")
         else:
-            opening = outbox.opening(job.name, uri, experiment, parent, {"kind": "run", **own.tags()})
-            resume.supersede(uri, before.superseded, opening.key)
-            tracker = outbox.begin(opening, uri)
+            tags = {"kind": "run", **own.tags()}
+            if before.superseded:
+                tags["supersedes"] = " ".join(before.superseded)
+            tracker = outbox.begin(outbox.opening(job.name, uri, experiment, parent, tags), uri)
         watch = Watch(tracker) if watched else None
         try:
             with show(done) as on_epoch:

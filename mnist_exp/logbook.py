@@ -57,7 +57,10 @@ def inputs(config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker) -> N
     code = provenance.code()
     if not config.tracking.git_diff:
         code = replace(code, diff="")
-    tracker.log_params({**config.params(), **({"data": dataset.name} if dataset.name in ("mnist", "digits") else {})})
+    if not job.resumed:  # whose params are there, and must not change
+        tracker.log_params(
+            {**config.params(), **({"data": dataset.name} if dataset.name in ("mnist", "digits") else {})}
+        )
     tracker.set_tags(
         {
             "kind": "run",

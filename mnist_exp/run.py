@@ -133,6 +133,8 @@ def _train(
     if done is not None:
         callback.history.epochs[:] = done.epochs
         tracker.set_tags({"resumed": f"after epoch {len(done.epochs)}"})
+        for epoch in done.epochs[progress.told :]:  # the checkpoint outlived what the journal said of them
+            tracker.log_metrics(Measurement(epoch.metrics(), step=epoch.number))
         log.info("training goes on after epoch %d", len(done.epochs))
     earlier = sum(callback.history.series("epoch_seconds"))
     writer = Checkpoints(progress.checkpoint, callback.history)
@@ -142,17 +144,18 @@ def _train(
         seconds = time.perf_counter() - began
     except Diverged:
         writer.finish()
-        _log_last_good(progress.checkpoint, tracker)
+        _log_last_good(progress.checkpoint, len(callback.history.epochs) - 1, tracker)
         raise
     finally:
         writer.finish()
     return model, earlier + seconds
 
 
-def _log_last_good(file: Path, tracker: Tracker) -> None:
-    """Keep the weights of the last epoch before a loss was no number any more."""
+def _log_last_good(file: Path, last_good: int, tracker: Tracker) -> None:
+    """Keep the last weights that were looked at before a loss was no number any more."""
+    tracker.set_tags({"last_good_epoch": str(last_good)})
     if (last := checkpoint.load(file)) is not None:
-        tracker.set_tags({"last_good_epoch": str(len(last.epochs))})
+        tracker.set_tags({"checkpoint_epoch": str(len(last.epochs))})
         tracker.log_artifact("checkpoint/last_good.npz", file.read_bytes())
 
 

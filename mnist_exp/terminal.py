@@ -143,7 +143,7 @@ def how_to_look(uri: str) -> None:
 
 def how_to_resume(words: "Sequence[str]") -> None:
     """The last line after an interruption: what was given, as the command that goes on from there."""
-    command = shlex.join([*(each for each in words if not each.startswith("resume=")), "resume=true"])
+    command = shlex.join([*(each for each in words if not each.lstrip("+").startswith("resume=")), "resume=true"])
     _err.print(f"Interrupted. This goes on from there:  [bold]{shown(command)}[/]")
 
 

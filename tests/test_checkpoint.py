@@ -131,7 +131,8 @@ def test_of_a_run_that_diverged_the_last_good_epoch_is_kept(composed: Composed, 
     (tmp_path / "kept.npz").write_bytes(tracker.artifacts["checkpoint/last_good.npz"])
     kept = checkpoint.load(tmp_path / "kept.npz")
     assert kept is not None
-    good = int(tracker.tags["last_good_epoch"])
+    good = int(tracker.tags["checkpoint_epoch"])
+    assert good <= int(tracker.tags["last_good_epoch"]) == len(told) - 1
     assert 0 < good < len(told) <= 9
     assert len(kept.epochs) == good
     assert all(np.isfinite(array).all() for array in kept.weights)

@@ -265,7 +265,7 @@ class TestCheck:
         Journal(folder, new=True).release()
         monkeypatch.setattr(journals, "_reserve", full)
         with pytest.raises(StoreError, match="No space left on device"):
-            Journal(folder)
+            Journal(folder, new=True)
         assert not journals.in_use(folder)
 
 

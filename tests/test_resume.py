@@ -115,7 +115,7 @@ def test_what_failed_runs_again_and_what_never_began_begins(
     (parent,), (kept, superseded, again) = found()
     assert (parent.status, again.status) == ("FINISHED", "FINISHED")
     assert kept.run_id == good.run_id
-    assert superseded.tags["superseded"] == again.tags["journal"]
+    assert again.tags["supersedes"] == superseded.run_id
     assert (parent.metrics["jobs/finished"], parent.metrics["jobs/failed"]) == (2, 0)
 
 
@@ -157,10 +157,10 @@ def test_a_job_that_another_process_is_at_is_left_to_it(sweep: Sweep, found: Fou
     assert sweep(*SWEEP)[0] == 0
     (parent,), (first, _) = found()
     own = Identity(**{n: first.tags[f"fingerprint.{n}"] for n in ("config", "data", "code", "libraries")})
-    with resume.claimed(parent.run_id, own) as ours:
-        assert ours
+    with resume.claimed(parent.run_id, own) as claim:
+        assert claim.is_ours
         with resume.claimed(parent.run_id, own) as again:
-            assert not again
+            assert not again.is_ours
         code, said = sweep(*SWEEP, "resume=true")
         assert code == 0
         assert "not ranked yet: 1 of its runs go on in another process" in said

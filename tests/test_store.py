@@ -62,7 +62,7 @@ class TestErrors:
     """Whoever sends a journal tries again after any error but a refusal."""
 
     @pytest.mark.parametrize(
-        "code", ["INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"]
+        "code", ["INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"]
     )
     def test_what_no_further_attempt_changes_is_refused(self, code: str) -> None:
         with pytest.raises(Refused, match="the tracking store http://host refused it: no$"), storing():

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mnist_exp.errors import StoreError
+from mnist_exp.errors import Refused, StoreError
+from mnist_exp.tracking.store import storing
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -59,7 +60,8 @@ def sweeps(client: "MlflowClient", command: str) -> list[Record]:
 
 def find(client: "MlflowClient", run_id: str) -> Record:
     """The run with that id."""
-    return _record(client.get_run(run_id))
+    with storing(client.tracking_uri):
+        return _record(client.get_run(run_id))
 
 
 def everything(client: "MlflowClient") -> list[Record]:
@@ -91,7 +93,8 @@ def latest_run(client: "MlflowClient") -> Record | None:
 
 
 def _current(found: Sequence[Record]) -> list[Record]:
-    return [record for record in found if "superseded" not in record.tags]
+    gone = {run_id for record in found for run_id in record.tags.get("supersedes", "").split()}
+    return [record for record in found if record.run_id not in gone]
 
 
 def _named(client: "MlflowClient", name: str) -> list[Record]:
@@ -114,17 +117,20 @@ def _named(client: "MlflowClient", name: str) -> list[Record]:
 
 def _filtered(client: "MlflowClient", condition: str) -> list[Record] | None:
     """The runs that an MLflow filter finds; None where it is no filter but may be a name: ``model.units=4``."""
-    from mlflow.exceptions import MlflowException
-
     try:
         found = _search(client, condition)
-    except MlflowException:
+    except Refused:
         return None
     return [record for record in found if record.tags.get("kind") != "sweep"]
 
 
 def _search(client: "MlflowClient", condition: str, newest: int | None = None) -> list[Record]:
     """Runs in the order they began; or the ``newest`` of them."""
+    with storing(client.tracking_uri):
+        return _pages(client, condition, newest)
+
+
+def _pages(client: "MlflowClient", condition: str, newest: int | None) -> list[Record]:
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     found: list[Record] = []
     token: str | None = None

@@ -3,6 +3,7 @@
 import argparse
 
 from mnist_exp import tables, terminal
+from mnist_exp.errors import StoreError
 from mnist_exp.tracking import journal, store, sync
 from mnist_exp.tracking.journal import Reading
 from mnist_exp.tracking.sync import State
@@ -10,6 +11,8 @@ from mnist_exp.tracking.sync import State
 
 def run(arguments: argparse.Namespace) -> int:
     """Send, or only tell; the exit code: 0 where nothing waits any more, 1 where something still does."""
+    if arguments.drop:
+        return _drop(arguments.drop)
     if arguments.status:
         tables.journals(sync.status(journal.root()))
         return 0
@@ -23,9 +26,18 @@ def run(arguments: argparse.Namespace) -> int:
     return int(any(each.state in (State.WAITING, State.UNREADABLE) for each in found))
 
 
-def tidy() -> None:
-    """What every command does first: close what vanished and send what waits, as far as that goes, and tell of it."""
-    for each in sync.sync(journal.root(), _close_sweep):
+def _drop(key: str) -> int:
+    where = journal.root() / key
+    if where not in journal.folders(journal.root()):
+        raise StoreError(f"there is no journal {key!r}: mnist-exp sync --status names them")
+    journal.Journal(where).remove()
+    terminal.out.print(f"dropped: {where}", markup=False, soft_wrap=True)
+    return 0
+
+
+def tidy(uri: str) -> None:
+    """What every command does first: close what vanished and send what waits for a store, and tell of it."""
+    for each in sync.sync(journal.root(), _close_sweep, only=uri):
         if each.vanished or each.state in (State.SENT, State.WAITING, State.UNREADABLE):
             terminal.journal(each)
 

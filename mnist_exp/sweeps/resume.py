@@ -1,17 +1,23 @@
 """Taking up a sweep or a run again: what is kept, what goes on, what is run (again), and that nobody does it twice."""
 
-from collections.abc import Iterator
+import os
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from mnist_exp.analysis import records
 from mnist_exp.analysis.records import Record
+from mnist_exp.errors import RunFailed, StoreError
 from mnist_exp.identity import Identity
 from mnist_exp.tracking import journal as journals
 from mnist_exp.tracking import store
+
+_remembered: dict[str | None, Sequence[Record]] = {}
+_helping: dict[str, BaseFileLock] = {}
 
 
 @dataclass(frozen=True)
@@ -21,75 +27,112 @@ class Standing:
     Attributes:
         finished: the run itself, where it is done.
         journal: the journal of one that was interrupted after an epoch or more, and can go on.
-        superseded: runs that a new one takes the place of.
+        superseded: the ids of the runs whose place a new one takes.
         elsewhere: whether another process is at it.
     """
 
     finished: Record | None = None
     journal: Path | None = None
-    superseded: tuple[Record, ...] = ()
+    superseded: tuple[str, ...] = ()
     elsewhere: bool = False
 
 
+@dataclass(frozen=True)
+class Claim:
+    """A job of a sweep, asked for by this process.
+
+    Attributes:
+        is_ours: whether it got it; another process has it else.
+        is_new: whether nobody had it before.
+        failed_ms: when it last failed, in milliseconds since 1970; 0 where it did not.
+    """
+
+    is_ours: bool
+    is_new: bool
+    failed_ms: int = 0
+
+
 @contextmanager
-def claimed(parent: str, identity: Identity) -> Iterator[bool]:
-    """Claim a job of the sweep whose parent run is ``parent``; False where another process has it."""
-    folder = journals.root() / parent / "claims"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / identity.fingerprint, blocking=False)
+def claimed(parent: str, identity: Identity) -> Iterator[Claim]:
+    """Claim a job of the sweep whose parent run is ``parent``; a failure within is noted for other processes."""
+    file = _claims(parent) / identity.fingerprint
+    is_new, lock = not file.exists(), FileLock(file, blocking=False)
     try:
         lock.acquire()
     except Timeout:
-        yield False
+        yield Claim(is_ours=False, is_new=False)
         return
+    note = file.with_suffix(".failed")
     try:
-        yield True
+        yield Claim(True, is_new, int(note.read_text()) if note.exists() else 0)
+    except RunFailed:
+        note.write_text(str(int(time.time() * 1000)))
+        raise
     finally:
         lock.release()
 
 
+def help_with(parent: str) -> None:
+    """Be known, as long as this process lives or until :func:`help_no_more`, as one that is at work on a sweep."""
+    lock = _helping[parent] = FileLock(_claims(parent) / f"helper-{os.getpid()}", blocking=False)
+    lock.acquire()
+
+
+def help_no_more(parent: str) -> None:
+    """The opposite."""
+    if (lock := _helping.pop(parent, None)) is not None:
+        lock.release()
+
+
 def claims(parent: str) -> int:
-    """How many jobs of a sweep are being run at the moment, by any process."""
-    held = 0
-    for file in (journals.root() / parent / "claims").glob("*"):
-        lock = FileLock(file, blocking=False)
-        try:
-            lock.acquire()
-        except Timeout:
-            held += 1
-        else:
-            lock.release()
-    return held
+    """By how many processes a sweep is worked on at the moment, but for the one that leads it between two jobs."""
+    folder = journals.root() / parent / "claims"
+    return sum(journals.is_locked(file) for file in folder.glob("*") if file.suffix != ".failed")
+
+
+def _claims(parent: str) -> Path:
+    folder = journals.root() / parent / "claims"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def standing(uri: str, experiment: str, identity: Identity, parent: str | None) -> Standing:
     """What there is of the run with that identity: of the sweep with that parent run, or single.
 
+    While the store is away, what it said last (:func:`remember`) has to do.
+
     Raises:
-        StoreError: the store cannot be asked.
+        StoreError: the store cannot be asked, and was not before.
     """
-    client = store.connect(uri)
-    there = records.twins(client, identity.fingerprint)
+    own = ""
+    try:
+        client = store.connect(uri)
+        there = records.twins(client, identity.fingerprint)
+        own = own if parent else store.experiment_id(client, uri, experiment)
+    except StoreError:
+        if parent not in _remembered:
+            raise
+        there = [each for each in _remembered[parent] if each.tags.get("fingerprint") == identity.fingerprint]
     if parent is not None:
         same = [record for record in there if record.tags.get("mlflow.parentRunId") == parent]
     else:
-        own = store.experiment_id(client, uri, experiment)
         same = [each for each in there if "mlflow.parentRunId" not in each.tags and each.experiment_id == own]
+    if finished := [record for record in same if record.status == "FINISHED"]:
+        return Standing(finished=finished[-1])
+    for reading in map(journals.read, journals.folders(journals.root())):  # also what the store has not heard of yet
+        opening = reading.opening
+        if opening and (opening.parent, opening.tags.get("fingerprint")) == (parent, identity.fingerprint):
+            if reading.resumable and not (parent is None and journals.in_use(reading.folder)):
+                return Standing(journal=reading.folder)
+            if reading.ended is None or reading.ended.content["status"] == "FINISHED":
+                return Standing(elsewhere=True)
     for record in reversed(same):
-        if record.status == "FINISHED":
-            return Standing(finished=record)
         folder = journals.root() / record.tags.get("journal", "-")
-        if folder.is_dir() and journals.in_use(folder):
+        if record.status == "RUNNING" and not folder.is_dir():  # it is another host's
             return Standing(elsewhere=True)
-        if folder.is_dir() and journals.read(folder).resumable:
-            return Standing(journal=folder, superseded=tuple(each for each in same if each is not record))
-        if record.status == "RUNNING":  # and its journal is not here: it is another host's
-            return Standing(elsewhere=True)
-    return Standing(superseded=tuple(same))
+    return Standing(superseded=tuple(record.run_id for record in same))
 
 
-def supersede(uri: str, runs: tuple[Record, ...], by: str) -> None:
-    """Mark runs whose place another has taken: they count no more."""
-    with store.storing(uri):
-        for record in runs:
-            store.connect(uri).set_tag(record.run_id, "superseded", by)
+def remember(parent: str, runs: Sequence[Record]) -> None:
+    """Keep what the store has of a sweep that is taken up again."""
+    _remembered[parent] = runs

@@ -12,11 +12,11 @@ from mnist_exp.analysis import comparison, frames, leaderboard, records
 from mnist_exp.analysis.comparison import Comparison
 from mnist_exp.analysis.leaderboard import Leaderboard
 from mnist_exp.analysis.records import Record
-from mnist_exp.errors import StoreError
+from mnist_exp.errors import Refused, StoreError
 from mnist_exp.identity import Identity
 from mnist_exp.sweeps import resume
 from mnist_exp.tracking import journal as journals
-from mnist_exp.tracking import provenance, store
+from mnist_exp.tracking import outbox, provenance, store
 from mnist_exp.tracking.journal import Busy, Journal, Reading
 from mnist_exp.tracking.mlflow import MlflowTracker
 from mnist_exp.tracking.tracker import Measurement, Status
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _VARIABLE = "MNIST_EXP_SWEEP"
+
+# A process that helped waits so long for the one that leads to end, if that is what it is doing.
+_LEADER_ENDS_S = 5.0
 
 # The journals of the sweeps that this process leads: one at most.
 _held: dict[str, Journal] = {}
@@ -73,7 +76,15 @@ def begin(
     client = store.connect(uri)
     experiment_id = store.experiment_id(client, uri, experiment)
     name = " × ".join(keys) or "sweep"
-    parent = MlflowTracker.open(client, uri, experiment_id, name)
+    # Until the sweep has a journal, this one says that there may be a run to close.
+    opening = outbox.opening(name, uri, experiment, None, {"kind": "sweep"})
+    beginning = Journal(journals.root() / opening.key, new=True)
+    beginning.open(opening)
+    try:
+        parent = MlflowTracker.open(client, uri, experiment_id, name, key=opening.key, tags=opening.tags)
+    except BaseException:
+        beginning.release()
+        raise
     try:
         code = provenance.code()
         parent.set_tags(
@@ -88,11 +99,13 @@ def begin(
         )
         manifest = {"command": provenance.command_line(), "keys": list(keys), "jobs": [list(job) for job in jobs]}
         parent.log_artifact("sweep/manifest.json", json.dumps(manifest, indent=2).encode())
+        sweep = Sweep(parent.run_id, uri, experiment_id, tuple(keys), len(jobs))
+        _hold(sweep, Journal(journals.root() / sweep.run_id, new=True))
     except BaseException:
         parent.close(Status.FAILED)
         raise
-    sweep = Sweep(parent.run_id, uri, experiment_id, tuple(keys), len(jobs))
-    _hold(sweep, Journal(journals.root() / sweep.run_id, new=True))
+    finally:
+        beginning.remove()
     return sweep
 
 
@@ -115,10 +128,12 @@ def take_up(
     try:
         journal = Journal(journals.root() / sweep.run_id, new=True)
     except Busy:
+        resume.help_with(sweep.run_id)
         os.environ[_VARIABLE] = json.dumps(asdict(sweep))
-        return None
-    MlflowTracker(client, uri, sweep.run_id).resume()
-    _hold(sweep, journal)
+    else:
+        _hold(sweep, journal)
+        MlflowTracker(client, uri, sweep.run_id).resume()
+    resume.remember(sweep.run_id, records.children(client, sweep.run_id))
     return None
 
 
@@ -166,20 +181,19 @@ def finish(sweep: Sweep, *, interrupted: bool = False) -> Ending:
     journal = _held.pop(sweep.run_id, None)
     now_ms = int(time.time() * 1000)
     if journal is None:  # this process helped another
+        resume.help_no_more(sweep.run_id)
         try:
-            journal = Journal(journals.root() / sweep.run_id)
+            journal = Journal(journals.root() / sweep.run_id, patience_s=_LEADER_ENDS_S)
         except StoreError:
             raise Postponed("another process leads it, and will rank it") from None
     try:
-        if others := resume.claims(sweep.run_id):
-            raise Postponed(f"{others} of its runs go on in another process, which will rank it")
         ending = close(sweep, interrupted=interrupted, time_ms=now_ms)
-    except Postponed:
+    except Refused:  # somebody deleted the parent run
+        journal.remove()
+        raise
+    except BaseException:  # whoever comes next closes it
         journal.append("close", {"interrupted": interrupted}, now_ms)
         journal.release()
-        raise
-    except BaseException:
-        journal.remove()
         raise
     journal.remove()
     return ending
@@ -207,6 +221,8 @@ def close(sweep: Sweep, *, interrupted: bool, time_ms: int) -> Ending:
     """
     if waiting := [each for each in map(journals.read, journals.folders(journals.root())) if _waits(each, sweep)]:
         raise Postponed(f"{len(waiting)} of its runs are not in the store yet")
+    if others := resume.claims(sweep.run_id):
+        raise Postponed(f"{others} of its runs go on in another process, which will rank it")
     try:
         client = store.connect(sweep.uri)
         found = records.children(client, sweep.run_id)
@@ -239,6 +255,8 @@ def close(sweep: Sweep, *, interrupted: bool, time_ms: int) -> Ending:
         raise
     try:
         parent.close(status, time_ms)
+    except Refused:
+        raise
     except StoreError as error:
         raise Postponed(str(error)) from error
     if problem is not None:
@@ -249,7 +267,7 @@ def close(sweep: Sweep, *, interrupted: bool, time_ms: int) -> Ending:
 def _waits(run: Reading, sweep: Sweep) -> bool:
     """Whether the store lacks something of a run of this sweep."""
     of_this_sweep = run.opening is not None and run.opening.parent == sweep.run_id
-    return of_this_sweep and not run.refused and (run.unsent > 0 or run.ended is None)
+    return of_this_sweep and (run.unsent > 0 or run.ended is None)
 
 
 def _compare(

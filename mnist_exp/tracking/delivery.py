@@ -23,8 +23,9 @@ def send(journal: Journal, opening: Opening, deliver: Callable[[Opening], Tracke
     waiting = deque(entry for entry in journals.read(journal.folder).entries if entry.number >= journal.sent)
     try:
         tracker = deliver(opening)
-    except Refused as error:
+    except Refused as error:  # nothing of it will be taken any more
         journal.refuse(str(error))
+        journal.sent = waiting[-1].number + 1 if waiting else journal.sent
         return [str(error)]
     while waiting:
         batch = next_batch(waiting)

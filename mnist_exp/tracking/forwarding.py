@@ -241,6 +241,7 @@ class JournalTracker:
             try:
                 tracker = tracker or self._deliver(self.opening)
                 if batch:
+                    self.journal.alive()  # what the store has, the disk must have: also after a power cut
                     delivery.tell(batch, self.journal.folder, tracker)
                 if now - last_heartbeat > _HEARTBEAT_S:
                     tracker.set_tags(heartbeat())

@@ -22,7 +22,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -94,8 +94,8 @@ class Journal:
     Every method may be called from any thread.
     """
 
-    def __init__(self, folder: Path, *, new: bool = False) -> None:
-        """Take the journal in ``folder``, or begin a ``new`` one there.
+    def __init__(self, folder: Path, *, new: bool = False, patience_s: float = 0.0) -> None:
+        """Take the journal in ``folder``, or begin a ``new`` one there; wait for another process up to ``patience_s``.
 
         Raises:
             Busy: another process has it.
@@ -105,7 +105,7 @@ class Journal:
         self.folder = folder
         if not new and not (folder / LINES).exists():
             raise Gone(f"the journal {folder} is gone")
-        self._lock = FileLock(folder / "lock", blocking=False, thread_local=False)
+        self._lock = FileLock(folder / "lock", timeout=patience_s, thread_local=False)
         try:
             if new:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -122,7 +122,8 @@ class Journal:
         try:
             self._file = os.open(folder / LINES, os.O_RDWR | os.O_CREAT, 0o644)
             self._sent_file = os.open(folder / "sent", os.O_WRONLY | os.O_CREAT, 0o644)
-            with (folder / "reserve").open("wb") as reserve:
+            needed = nullcontext() if new else suppress(OSError)  # who only sends can do without
+            with needed, (folder / "reserve").open("wb") as reserve:
                 _reserve(reserve.fileno(), _RESERVE_BYTES)
         except OSError as error:
             self._lock.release()
@@ -232,11 +233,18 @@ class Journal:
 
 def in_use(folder: Path) -> bool:
     """Whether a process has the journal."""
-    lock = FileLock(folder / "lock", blocking=False)
+    return is_locked(folder / "lock")
+
+
+def is_locked(file: Path) -> bool:
+    """Whether a process holds the lock on a file."""
+    lock = FileLock(file, blocking=False)
     try:
         lock.acquire()
-    except (Timeout, OSError):
+    except Timeout:
         return True
+    except OSError:
+        return False
     lock.release()
     return False
 

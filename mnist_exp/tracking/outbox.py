@@ -15,6 +15,9 @@ PATIENCE_S = 10.0
 # While a store is away, so many runs keep trying; what the others said is left to `mnist-exp sync` at once.
 _MOST_OPEN = 16
 
+# A journal that is to be taken up may be another command's for a moment, which sends it.
+_SYNC_S = 60.0
+
 _open: list[JournalTracker] = []
 _given_up: list[JournalTracker] = []
 
@@ -61,7 +64,7 @@ def take_up(folder: Path, uri: str) -> tuple[JournalTracker, int]:
     Raises:
         StoreError: the journal is in use, gone, or cannot be written.
     """
-    own = Journal(folder)
+    own = Journal(folder, patience_s=_SYNC_S)
     found = journal.read(folder)
     assert found.opening is not None, "a run that can be taken up again says how it began"
     tracker = _opened(JournalTracker(own, found.opening, mlflow.deliver(uri)))

@@ -37,7 +37,7 @@ _LOG_LEVELS = {
 }
 
 # MLflow's error codes that no further attempt will change. Anything else may be a server that is not quite there.
-_FINAL = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST")
+_FINAL = ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST")
 
 # Every column in which MLflow keeps an absolute location, as of MLflow 3.17.
 _LOCATIONS = (

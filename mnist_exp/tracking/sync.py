@@ -1,15 +1,18 @@
 """What waits in journals: sent to its store, and closed where the process that wrote it vanished."""
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from mnist_exp.errors import StoreError
+from mnist_exp.errors import Refused, StoreError, first_line
 from mnist_exp.tracking import delivery, store
 from mnist_exp.tracking import journal as journals
 from mnist_exp.tracking.journal import Busy, Gone, Journal, Reading
 from mnist_exp.tracking.tracker import Status
+
+log = logging.getLogger(__name__)
 
 
 class State(StrEnum):
@@ -47,19 +50,28 @@ CloseSweep = Callable[[Reading, str], None]
 """Closes the parent run of a sweep whose process did not, in the store at a URI; may raise StoreError."""
 
 
-def sync(where: Path, close_sweep: CloseSweep, uri: str | None = None, hosts: tuple[str, ...] = ()) -> Iterator[Found]:
+def sync(
+    where: Path,
+    close_sweep: CloseSweep,
+    uri: str | None = None,
+    hosts: tuple[str, ...] = (),
+    only: str | None = None,
+) -> Iterator[Found]:
     """Close what vanished, send what waits, runs before sweeps; to ``uri`` where given, else to its own store.
 
     A run of another host is left alone, for its process cannot be looked for from here; unless that host is among
-    ``hosts``, which somebody says are gone.
+    ``hosts``, which somebody says are gone. With ``only``, what is for other stores than that one is left for later.
     """
     away: dict[str, str] = {}  # a store that does not answer once is not asked for every run
     found = sorted((journals.read(folder) for folder in journals.folders(where)), key=lambda each: each.opening is None)
-    for reading in found:
+    for earlier in found:
+        reading = journals.read(earlier.folder)  # what happened before may have taken a while
+        if only is not None and reading.uri != store.redact(only):
+            continue
         if (elsewhere := _elsewhere(reading, hosts)) is not None:
             yield elsewhere
             continue
-        if reading.refused and reading.ended is not None:
+        if reading.refused and reading.ended is not None and not reading.unsent:
             yield _found(reading, State.REFUSED, remark=reading.refused)
             continue
         if reading.resumable and not reading.unsent:
@@ -81,6 +93,8 @@ def sync(where: Path, close_sweep: CloseSweep, uri: str | None = None, hosts: tu
         # Read again, now that nobody else writes; but the last sign of life was another's.
         now = replace(journals.read(reading.folder), last_sign_ms=reading.last_sign_ms)
         settled = _settled(journal, now, close_sweep, uri)
+        if settled is None:
+            continue
         if settled.state is State.WAITING and reading.opening is not None:
             away[reading.uri] = settled.remark
         yield settled
@@ -96,7 +110,7 @@ def status(where: Path) -> list[Found]:
             found.append(elsewhere)
         elif journals.in_use(folder):
             found.append(_found(reading, State.RUNNING))
-        elif reading.refused and reading.ended is not None:
+        elif reading.refused and reading.ended is not None and not reading.unsent:
             found.append(_found(reading, State.REFUSED, remark=reading.refused))
         elif reading.resumable and not reading.unsent:
             found.append(_found(reading, State.RESUMABLE))
@@ -105,8 +119,11 @@ def status(where: Path) -> list[Found]:
     return found
 
 
-def _settled(journal: Journal, reading: Reading, close_sweep: CloseSweep, uri: str | None) -> Found:
+def _settled(journal: Journal, reading: Reading, close_sweep: CloseSweep, uri: str | None) -> Found | None:
     vanished, waiting = reading.ended is None, reading.unsent
+    if not reading.entries and reading.opening is None and not reading.damaged:
+        journal.remove()  # its process ended before it had written a line
+        return None
     try:
         if reading.opening is None and reading.sweep is None:
             return _found(reading, State.UNREADABLE, remark="its first line is damaged: nothing says whose it was")
@@ -124,6 +141,8 @@ def _settled(journal: Journal, reading: Reading, close_sweep: CloseSweep, uri: s
             journal.append("tags", {"journal.damaged": f"lines {lines}"})
         from mnist_exp.tracking import mlflow
 
+        if uri is not None:  # another store, which has nothing of what was sent before
+            journal.sent = 0
         refused = delivery.send(journal, reading.opening, mlflow.deliver(uri or _uri(reading.opening.uri)))
         remark = f"damaged lines: {len(reading.damaged)}" if reading.damaged else ""
         if refused:
@@ -133,8 +152,14 @@ def _settled(journal: Journal, reading: Reading, close_sweep: CloseSweep, uri: s
             return _found(reading, State.RESUMABLE, waiting, vanished, remark)
         journal.remove()
         return _found(reading, State.SENT, waiting, vanished, remark)
+    except Refused as error:  # the parent run of a sweep was deleted: there is nothing left to close
+        journal.remove()
+        return _found(reading, State.REFUSED, vanished=vanished, remark=str(error))
     except StoreError as error:
         return _found(reading, State.WAITING, vanished=vanished, remark=str(error))
+    except Exception as error:
+        log.exception("the journal %s could not be sent", reading.folder)
+        return _found(reading, State.WAITING, vanished=vanished, remark=f"{type(error).__name__}: {first_line(error)}")
     finally:
         journal.release()
 

@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 # What share of training may be spent looking at the weights; writing them is another thread's work.
 _SHARE = 0.008
 
+# However long one look took on a busy machine: no more than this has to be trained again.
+_LONGEST_S = 1.0
+
 _STOPPER = ("wait", "best", "best_epoch")
 
 
@@ -114,7 +117,7 @@ class Checkpoints(keras.callbacks.Callback):
             self._changed.notify()
         ended = time.perf_counter()
         if epoch:  # the first look takes longer than all others
-            self._next_look = ended + (ended - began) / _SHARE
+            self._next_look = ended + min((ended - began) / _SHARE, _LONGEST_S)
 
     def finish(self) -> None:
         """Wait until the last look is in the file."""
