@@ -61,9 +61,7 @@ class TestWhere:
 class TestErrors:
     """Whoever sends a journal tries again after any error but a refusal."""
 
-    @pytest.mark.parametrize(
-        "code", ["INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"]
-    )
+    @pytest.mark.parametrize("code", ["INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"])
     def test_what_no_further_attempt_changes_is_refused(self, code: str) -> None:
         with pytest.raises(Refused, match="the tracking store http://host refused it: no$"), storing():
             raise MlflowException("no\nand why", getattr(databricks_pb2, code))
