@@ -97,7 +97,7 @@ def _app(composed: DictConfig) -> float:
     show = partial(terminal.epochs, job, config.training.epochs)
     try:
         dataset = datasets.load(config.data)
-        done = jobs.do(config, job, dataset, uri, sweep, show, watched=_system_metrics(config))
+        done = jobs.do(config, job, dataset, uri, sweep, show, terminal.warning, watched=_system_metrics(config))
     except MnistExpError as error:
         _failed.append(job.name)
         terminal.run_fails(job, str(error))

@@ -39,11 +39,20 @@ Shown = Callable[[int], AbstractContextManager[Callable[[Epoch], None]]]
 
 
 def do(
-    config: RunConfig, job: Job, dataset: Dataset, uri: str, sweep: Sweep | None, show: Shown, *, watched: bool
+    config: RunConfig,
+    job: Job,
+    dataset: Dataset,
+    uri: str,
+    sweep: Sweep | None,
+    show: Shown,
+    warn: Callable[[str], None],
+    *,
+    watched: bool,
 ) -> Result | Kept | Elsewhere:
     """Do a job, unless it is done or another process does it.
 
-    With ``watched``, the machine's load is measured meanwhile.
+    ``warn`` is told why a single run that was to be resumed is not. With ``watched``, the machine's load is measured
+    meanwhile.
 
     Raises:
         RunFailed: it could not finish.
@@ -60,6 +69,8 @@ def do(
             return Kept(before.finished)
         if before.elsewhere:
             return Elsewhere()
+        if config.resume and sweep is None and before == Standing():
+            warn(f"not resumed: {resume.why_afresh(uri, experiment, own, job.name)}; the run starts afresh")
         told = done = 0
         if before.journal is not None:
             tracker, told = outbox.take_up(before.journal, uri)

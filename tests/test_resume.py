@@ -1,7 +1,6 @@
 """resume=true on the same command: what finished is kept, what failed runs again, what changed starts afresh."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from conftest import Command
@@ -169,9 +168,16 @@ def test_a_job_that_another_process_is_at_is_left_to_it(sweep: Sweep, found: Fou
     assert parent.status == "FINISHED"
 
 
-def test_a_single_run_is_kept_too(sweep: Sweep, found: Found, tmp_path: Path) -> None:
-    assert sweep(*SWEEP[1:4])[0] == 0
+def test_a_single_run_is_kept_too(sweep: Sweep, found: Found) -> None:
+    code, said = sweep(*SWEEP[1:4], "resume=true")
+    assert (code, "there is no run of this command yet; the run starts afresh" in said) == (0, True)
     assert sweep(*SWEEP[1:4], "resume=true")[0] == 0
     assert [len(each) for each in found()] == [0, 1]
     assert sweep(*SWEEP[1:4])[0] == 0
     assert [len(each) for each in found()] == [0, 2], "without resume, a run is a run"
+
+
+def test_of_a_single_run_it_is_said_what_changed(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sweep(*SWEEP[1:4])[0] == 0
+    monkeypatch.setattr(identity, "_code", lambda: "another")
+    assert "not resumed: since then code changed; the run starts afresh" in sweep(*SWEEP[1:4], "resume=true")[1]

@@ -133,6 +133,17 @@ def standing(uri: str, experiment: str, identity: Identity, parent: str | None) 
     return Standing(superseded=tuple(record.run_id for record in same))
 
 
+def why_afresh(uri: str, experiment: str, identity: Identity, name: str) -> str:
+    """Why there is nothing of a single run called ``name`` to go on with."""
+    client = store.connect(uri)
+    own = store.experiment_id(client, uri, experiment)
+    called_so = [each for each in records.everything(client) if (each.experiment_id, each.name) == (own, name)]
+    if not called_so:
+        return "there is no run of this command yet"
+    changed = identity.differing(called_so[-1].tags)
+    return f"since then {' and '.join(changed)} changed" if changed else "nothing of it is left to go on from"
+
+
 def remember(parent: str, runs: Sequence[Record]) -> None:
     """Keep what the store has of a sweep that is taken up again."""
     _remembered[parent] = runs

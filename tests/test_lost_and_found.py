@@ -1,0 +1,208 @@
+"""Between any two steps a process may end, a store may go away, somebody may delete something: what becomes of it."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mnist_exp import cli
+from mnist_exp.analysis import records
+from mnist_exp.config import RunConfig
+from mnist_exp.data import datasets
+from mnist_exp.errors import Refused, StoreError
+from mnist_exp.identity import Identity
+from mnist_exp.run import Job, Progress, run
+from mnist_exp.sweeps import resume
+from mnist_exp.sweeps import sweep as sweeps
+from mnist_exp.sweeps.sweep import Postponed, Sweep
+from mnist_exp.tracking import journal as journals
+from mnist_exp.tracking import mlflow, store
+from mnist_exp.tracking.forwarding import JournalTracker
+from mnist_exp.tracking.journal import Journal, Opening
+from mnist_exp.tracking.mlflow import MlflowTracker
+from mnist_exp.tracking.tracker import Measurement, MemoryTracker, Status, Tracker
+from mnist_exp.training.checkpoint import Checkpoint
+from mnist_exp.training.epochs import Epoch
+
+IDENTITY = Identity("config", "data", "code", "libraries")
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the journals lie."""
+    monkeypatch.setattr(journals, "root", lambda: tmp_path / "journal")
+    return tmp_path / "journal"
+
+
+def opening(key: str, uri: str) -> Opening:
+    return Opening(key, key, uri, "mnist", None, {"kind": "run"}, 1000, journals.host())
+
+
+def sync(*arguments: str) -> int:
+    return cli.main(["sync", *arguments])
+
+
+def metrics(uri: str, key: str) -> dict[int, int]:
+    """How often the store has each epoch of the run with that key."""
+    client = store.connect(uri)
+    run_id = mlflow.find(client, store.experiment_id(client, uri, "mnist"), key)
+    assert run_id is not None
+    steps = [point.step for point in client.get_metric_history(run_id, "loss")]
+    return {step: steps.count(step) for step in steps}
+
+
+class TestRun:
+    def test_one_that_is_taken_up_before_its_end_was_sent_keeps_its_journal(self, root: Path) -> None:
+        journal = Journal(root / "KEY", new=True)
+        journal.open(opening("KEY", "x"))
+        journal.append("metrics", {"metrics": {"loss": 1.0}, "step": 1})
+        journal.append("close", {"status": "KILLED"})
+        journal.release()
+        memory = MemoryTracker()
+        tracker = JournalTracker(Journal(root / "KEY"), opening("KEY", "x"), lambda _: memory, gather_s=0)
+        tracker.resume()
+        for step in range(2, 200):
+            tracker.log_metrics(Measurement({"loss": 1.0}, step))
+        tracker.close(Status.FINISHED)
+        assert tracker.settle(60) is None
+        assert (memory.status, list(memory.metrics["loss"])) == (Status.FINISHED, list(range(1, 200)))
+
+    def test_what_follows_a_refused_entry_is_sent_however_late(self, root: Path, uri: str) -> None:
+        store.connect(uri)
+        journal = Journal(root / "refused", new=True)
+        journal.open(opening("refused", uri))
+        journal.append("hologram", {})
+        journal.refuse("an unknown kind")
+        journal.sent = 2
+        journal.append("metrics", {"metrics": {"loss": 1.0}, "step": 1})
+        journal.append("close", {"status": "FINISHED"})
+        journal.release()
+        assert sync() == 0
+        assert metrics(uri, "refused") == {1: 1}
+        assert [each.status for each in records.everything(store.connect(uri)) if each.name == "refused"] == [
+            "FINISHED"
+        ]
+
+    def test_another_store_gets_the_whole_of_it(self, root: Path, uri: str) -> None:
+        journal = Journal(root / "moved", new=True)
+        journal.open(opening("moved", "sqlite:////gone/mlflow.db"))
+        journal.append("metrics", {"metrics": {"loss": 1.0}, "step": 1})
+        journal.sent = 2
+        journal.append("metrics", {"metrics": {"loss": 0.5}, "step": 2})
+        journal.append("close", {"status": "FINISHED"})
+        journal.release()
+        assert sync() == 1, "its own is gone"
+        assert sync("--uri", uri) == 0
+        assert metrics(uri, "moved") == {1: 1, 2: 1}
+
+    def test_epochs_that_the_checkpoint_knows_and_the_journal_lost_are_told(
+        self, composed: Callable[..., RunConfig], tmp_path: Path
+    ) -> None:
+        """A power cut may take the last lines of a file and leave another file whole."""
+        config, data = composed("data.limit=300", "training.epochs=4"), datasets.load(composed().data)
+        whole, file = MemoryTracker(), tmp_path / "checkpoint.npz"
+        run(config, Job("a", "a", (), tmp_path), data, whole, lambda _: None, Progress(file))
+        tracker = MemoryTracker()
+        run(config, Job("a", "a", (), tmp_path), data, tracker, lambda _: None, Progress(file, told=1))
+        told = {step: loss for step, loss in whole.metrics["loss"].items() if step > 1}
+        assert tracker.metrics["loss"] == told
+
+    def test_a_journal_without_a_line_is_done_with(self, root: Path) -> None:
+        Journal(root / "KEY", new=True).release()
+        assert sync() == 0
+        assert not (root / "KEY").exists()
+
+    def test_one_that_nobody_wants_can_be_dropped(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        journal = Journal(root / "KEY", new=True)
+        journal.open(opening("KEY", "sqlite:////gone/mlflow.db"))
+        journal.release()
+        assert sync("--drop", "NO-SUCH") == 2
+        assert "there is no journal 'NO-SUCH'" in capsys.readouterr().err
+        assert sync("--drop", "KEY") == 0
+        assert journals.folders(root) == []
+
+
+@pytest.fixture
+def begun(uri: str, monkeypatch: pytest.MonkeyPatch) -> Sweep:
+    """A sweep of one job; the variable that it sets goes with the test."""
+    monkeypatch.setenv("MNIST_EXP_SWEEP", "for the test to take away again")
+    return sweeps.begin(uri, "mnist", ["seed"], [["seed=1"]], IDENTITY, ["seed=1"])
+
+
+def status(uri: str, run_id: str) -> str:
+    return str(store.connect(uri).get_run(run_id).info.status)
+
+
+class TestSweep:
+    @pytest.mark.parametrize("error", [KeyboardInterrupt(), StoreError("no server"), RuntimeError("a bug")])
+    def test_whatever_keeps_it_from_being_ranked_the_next_command_closes_it(
+        self, begun: Sweep, uri: str, monkeypatch: pytest.MonkeyPatch, error: BaseException
+    ) -> None:
+        def broken(*_: object) -> None:
+            raise error
+
+        with monkeypatch.context() as patch, pytest.raises((type(error), Postponed)):  # noqa: PT012
+            patch.setattr(records, "children", broken)
+            sweeps.finish(begun)
+        assert status(uri, begun.run_id) == "RUNNING"
+        assert sync() == 0
+        assert status(uri, begun.run_id) == "FAILED", "its job never began"
+
+    def test_one_whose_parent_was_deleted_waits_for_nothing(self, begun: Sweep, uri: str) -> None:
+        store.connect(uri).delete_run(begun.run_id)
+        with pytest.raises(Refused):
+            sweeps.finish(begun)
+        assert sync() == 0
+        assert journals.folders(journals.root()) == []
+
+    def test_one_that_ended_as_it_began_is_closed(self, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The process is killed between the parent's creation in the store and the sweep's own journal."""
+        created: list[str] = []
+        real = MlflowTracker.open
+
+        def killed(*given: object, **named: object) -> Tracker:
+            created.append(real(*given, **named).run_id)  # type: ignore[arg-type]
+            raise SystemExit
+
+        with monkeypatch.context() as patch, pytest.raises(SystemExit):  # noqa: PT012
+            patch.setattr(MlflowTracker, "open", killed)
+            sweeps.begin(uri, "mnist", ["seed"], [["seed=1"]], IDENTITY, ["seed=1"])
+        assert status(uri, created[0]) == "RUNNING"
+        assert sync() == 0
+        assert status(uri, created[0]) == "KILLED"
+
+    def test_a_job_that_another_process_did_is_asked_after(self, begun: Sweep) -> None:
+        """Also by a process that leads the sweep and resumes nothing."""
+        with resume.claimed(begun.run_id, IDENTITY) as claim:
+            assert claim.is_new
+        with resume.claimed(begun.run_id, IDENTITY) as claim:
+            assert claim.is_ours
+            assert not claim.is_new
+        sweeps.finish(begun, interrupted=True)
+
+    def test_it_is_not_closed_while_another_process_helps(self, begun: Sweep, uri: str) -> None:
+        resume.help_with(begun.run_id)
+        with pytest.raises(Postponed, match="another process"):
+            sweeps.finish(begun, interrupted=True)
+        assert sync() == 1
+        assert status(uri, begun.run_id) == "RUNNING"
+        resume.help_no_more(begun.run_id)
+        assert sync() == 0
+        assert status(uri, begun.run_id) == "KILLED"
+
+
+def test_a_checkpoint_says_nothing_of_a_journal(tmp_path: Path) -> None:
+    """It holds epochs, arrays and what early stopping remembers: no path, no address, no secret."""
+    Checkpoint([Epoch(1, 0.1, 0.5, {"loss": 0.25})], [], [], {}, False).save(tmp_path / "c.npz")
+    import numpy as np
+
+    with np.load(tmp_path / "c.npz") as arrays:
+        assert set(json.loads(str(arrays["told"]))) == {"epochs", "stopper", "stopped"}
+    assert os.listdir(tmp_path) == ["c.npz"]  # noqa: PTH208
