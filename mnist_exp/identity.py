@@ -50,7 +50,6 @@ class Identity:
 def of(config: RunConfig, dataset: Dataset) -> Identity:
     """The identity of the run that ``config`` makes with ``dataset``."""
     plain = config.plain()
-    del plain["experiment"]  # what it holds is in the other keys
     plain["data"] = {key: value for key, value in plain["data"].items() if key not in ("name", "path")}
     return Identity(_digest(plain), dataset.digest[:16], _code(), _libraries())
 

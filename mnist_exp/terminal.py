@@ -141,6 +141,11 @@ def how_to_look(uri: str) -> None:
     out.print(f"See it in the MLflow UI:  [bold]{shown(_command())} ui{shown(where)}[/]", soft_wrap=True)
 
 
+def journals_wait(count: int, reason: str) -> None:
+    """One line: how many runs a store does not have whole, and why."""
+    warning(f"{'1 run waits' if count == 1 else f'{count} runs wait'} to be sent: {reason}")
+
+
 def how_to_resume(words: "Sequence[str]") -> None:
     """The last line after an interruption: what was given, as the command that goes on from there."""
     command = shlex.join([*(each for each in words if not each.lstrip("+").startswith("resume=")), "resume=true"])

@@ -37,9 +37,14 @@ def _drop(key: str) -> int:
 
 def tidy(uri: str) -> None:
     """What every command does first: close what vanished and send what waits for a store, and tell of it."""
+    waiting = []
     for each in sync.sync(journal.root(), _close_sweep, only=uri):
-        if each.vanished or each.state in (State.SENT, State.WAITING, State.UNREADABLE):
+        if each.state is State.WAITING:
+            waiting.append(each)
+        elif each.vanished or each.state in (State.SENT, State.UNREADABLE):
             terminal.journal(each)
+    if waiting:
+        terminal.journals_wait(len(waiting), waiting[0].remark)
 
 
 def _close_sweep(reading: Reading, uri: str) -> None:

@@ -27,7 +27,7 @@ from mnist_exp.tracking import store
 
 pytestmark = pytest.mark.slow
 
-ROUNDS = int(os.environ.get("FAULT_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("FAULT_ROUNDS", "1"))
 FIRST_ROUND = int(os.environ.get("FAULT_FIRST_ROUND", "0"))
 STRIKES = {
     "kill -9": signal.SIGKILL,
