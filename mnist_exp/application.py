@@ -24,7 +24,7 @@ from mnist_exp import project, tables, terminal
 from mnist_exp.compose import expand, explain, launched_here, register, this_job, to_run_config, without_resume
 from mnist_exp.config import RunConfig
 from mnist_exp.errors import ConfigError, MnistExpError, RunFailed, StoreError, first_line
-from mnist_exp.imports import importing, interrupt
+from mnist_exp.imports import importing, interrupt, interrupted
 from mnist_exp.redaction import redact, redacted_file
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ def main(after_sweep: "Callable[[Sweep], None] | None" = None) -> int:
     """
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise, so that the line a user sees and the exit code are ours
-    if (callback := sys.modules.get("mnist_exp.training.callback")) is not None:
-        callback.interrupted.clear()
+    interrupted.clear()
     for number in (signal.SIGINT, signal.SIGTERM):  # ended by either signal, a run is closed as KILLED
         signal.signal(number, _interrupt)
     code = 0
@@ -243,8 +242,7 @@ def _settle() -> "tuple[list[tuple[str, Unsent]], int]":
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """End what goes on, even where Python swallows the exception: training asks again before each epoch."""
-    if (callback := sys.modules.get("mnist_exp.training.callback")) is not None:
-        callback.interrupted.set()
+    interrupted.set()
     interrupt(number, frame)
 
 

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+interrupted = threading.Event()
+"""Set by a Ctrl-C: Python swallows the exception where it falls into a weak reference's callback or a finalizer."""
+
 # How soon an interruption that falls into an import is tried again.
 _AGAIN_S = 0.05
 

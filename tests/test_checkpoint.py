@@ -12,10 +12,11 @@ import pytest
 from mnist_exp.config import RunConfig
 from mnist_exp.data import datasets
 from mnist_exp.errors import RunFailed
+from mnist_exp.imports import interrupted
 from mnist_exp.run import Job, Progress, run
 from mnist_exp.tracking.tracker import MemoryTracker
 from mnist_exp.training import checkpoint, engine
-from mnist_exp.training.callback import TrackingCallback, interrupted
+from mnist_exp.training.callback import TrackingCallback
 from mnist_exp.training.checkpoint import Checkpoint, Checkpoints
 from mnist_exp.training.epochs import Epoch
 

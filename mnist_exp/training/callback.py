@@ -1,7 +1,6 @@
 """The Keras callback that tells a tracker, and whoever else listens, of each epoch as it ends."""
 
 import math
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,11 +9,9 @@ import keras
 import numpy as np
 
 from mnist_exp.errors import Diverged
+from mnist_exp.imports import interrupted
 from mnist_exp.tracking.tracker import Measurement, Tracker
 from mnist_exp.training.epochs import SCORES, Epoch, History
-
-interrupted = threading.Event()
-"""Set by a Ctrl-C: Python swallows the exception where it falls into a weak reference's callback or a finalizer."""
 
 
 class TrackingCallback(keras.callbacks.Callback):
