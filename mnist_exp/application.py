@@ -179,7 +179,7 @@ class BeforeStart(Callback):
         job_return.cfg = job_return.hydra_cfg = None
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Take them out of what Hydra has written of the sweep's."""
+        """Take secrets out of what Hydra has written of the sweep's."""
         _redact_file(Path(config.hydra.sweep.dir) / "multirun.yaml")
 
 

@@ -89,7 +89,6 @@ def begin(
         code = provenance.code()
         parent.set_tags(
             {
-                "kind": "sweep",
                 "sweep.keys": ", ".join(keys),
                 "sweep.jobs": str(len(jobs)),
                 "sweep.command": _digest(command),
@@ -167,8 +166,6 @@ class Ending:
 
 class Postponed(StoreError):
     """A sweep cannot be ranked and closed yet; ``mnist-exp sync`` will."""
-
-    exit_code = 1
 
 
 def finish(sweep: Sweep, *, interrupted: bool = False) -> Ending:

@@ -20,12 +20,13 @@ def send(journal: Journal, opening: Opening, deliver: Callable[[Opening], Tracke
         StoreError: the store is away. What it has is noted.
     """
     refused: list[str] = []
-    waiting = deque(entry for entry in journals.read(journal.folder).entries if entry.number >= journal.sent)
+    waiting = deque(journals.read(journal.folder).waiting)
     try:
         tracker = deliver(opening)
     except Refused as error:  # nothing of it will be taken any more
         journal.refuse(str(error))
-        journal.sent = waiting[-1].number + 1 if waiting else journal.sent
+        if waiting:
+            journal.sent = waiting[-1].number + 1
         return [str(error)]
     while waiting:
         batch = next_batch(waiting)

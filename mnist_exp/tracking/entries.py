@@ -87,9 +87,14 @@ class Reading:
         return self.opening.uri if self.opening else str((self.sweep or {}).get("uri", ""))
 
     @property
+    def waiting(self) -> Sequence[Entry]:
+        """The entries that the store does not have."""
+        return [entry for entry in self.entries if entry.number >= self.sent]
+
+    @property
     def unsent(self) -> int:
         """How many entries the store does not have."""
-        return sum(entry.number >= self.sent for entry in self.entries)
+        return len(self.waiting)
 
     @property
     def resumable(self) -> bool:
@@ -132,7 +137,7 @@ def read(folder: Path) -> Reading:
 
 def encode(entry: Entry) -> bytes:
     """An entry as a line of a journal's file."""
-    fields = {"n": entry.number, "kind": entry.kind, "ms": entry.time_ms, **{"content": entry.content}}
+    fields = {"n": entry.number, "kind": entry.kind, "ms": entry.time_ms, "content": entry.content}
     text = json.dumps(fields, ensure_ascii=True, separators=(",", ":")).encode()
     return b"%08x %s\n" % (zlib.crc32(text), text)
 

@@ -80,7 +80,7 @@ class JournalTracker:
         self._progress = time.monotonic()
         self._changed = threading.Condition()
         found = journals.read(journal.folder)
-        self._waiting = deque(entry for entry in found.entries if entry.number >= journal.sent)
+        self._waiting = deque(found.waiting)
         if found.opening is None:
             journal.open(opening)
         self._thread = threading.Thread(target=self._work, name=f"sender of {opening.key}", daemon=True)

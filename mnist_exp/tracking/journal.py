@@ -4,7 +4,7 @@
 
     mlruns/journal/KEY/
         journal.jsonl   a line an entry: CRC-32 of the JSON as 8 hex digits, a space, the JSON
-        files/          artifacts, by the number of their entry; a folder is a model
+        files/          artifacts, by the names that their entries give; a folder is a model
         sent            how many entries the store has
         refused         why it will not take one
         lock            held by the process that writes or sends

@@ -71,11 +71,8 @@ def sync(
         if (elsewhere := _elsewhere(reading, hosts)) is not None:
             yield elsewhere
             continue
-        if reading.refused and reading.ended is not None and not reading.unsent:
-            yield _found(reading, State.REFUSED, remark=reading.refused)
-            continue
-        if reading.resumable and not reading.unsent:
-            yield _found(reading, State.RESUMABLE)
+        if (at_rest := _at_rest(reading)) is not None:
+            yield at_rest
             continue
         if (remark := away.get(reading.uri)) is not None:
             yield _found(reading, State.WAITING, vanished=reading.ended is None, remark=remark)
@@ -110,10 +107,8 @@ def status(where: Path) -> list[Found]:
             found.append(elsewhere)
         elif journals.in_use(folder):
             found.append(_found(reading, State.RUNNING))
-        elif reading.refused and reading.ended is not None and not reading.unsent:
-            found.append(_found(reading, State.REFUSED, remark=reading.refused))
-        elif reading.resumable and not reading.unsent:
-            found.append(_found(reading, State.RESUMABLE))
+        elif (at_rest := _at_rest(reading)) is not None:
+            found.append(at_rest)
         else:
             found.append(_found(reading, State.WAITING, vanished=reading.ended is None))
     return found
@@ -128,8 +123,7 @@ def _settled(journal: Journal, reading: Reading, close_sweep: CloseSweep, uri: s
         if reading.opening is None and reading.sweep is None:
             return _found(reading, State.UNREADABLE, remark="its first line is damaged: nothing says whose it was")
         if reading.opening is None:
-            assert reading.sweep is not None
-            close_sweep(reading, uri or _uri(reading.sweep["uri"]))
+            close_sweep(reading, uri or _uri(reading.uri))
             journal.remove()
             return _found(reading, State.SENT, vanished=vanished)
         if vanished:
@@ -143,7 +137,7 @@ def _settled(journal: Journal, reading: Reading, close_sweep: CloseSweep, uri: s
 
         if uri is not None:  # another store, which has nothing of what was sent before
             journal.sent = 0
-        refused = delivery.send(journal, reading.opening, mlflow.deliver(uri or _uri(reading.opening.uri)))
+        refused = delivery.send(journal, reading.opening, mlflow.deliver(uri or _uri(reading.uri)))
         remark = f"damaged lines: {len(reading.damaged)}" if reading.damaged else ""
         if refused:
             return _found(reading, State.REFUSED, waiting, vanished, refused[0])
@@ -176,6 +170,15 @@ def _elsewhere(reading: Reading, hosts: tuple[str, ...]) -> Found | None:
     if reading.ended is not None or host in (journals.host(), *hosts):
         return None
     return _found(reading, State.ELSEWHERE, remark=f"on {host}")
+
+
+def _at_rest(reading: Reading) -> Found | None:
+    """A journal of which the store has all that it will take, and which is kept all the same."""
+    if reading.unsent:
+        return None
+    if reading.refused and reading.ended is not None:
+        return _found(reading, State.REFUSED, remark=reading.refused)
+    return _found(reading, State.RESUMABLE) if reading.resumable else None
 
 
 def _uri(redacted: str) -> str:
