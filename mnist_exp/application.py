@@ -23,7 +23,7 @@ from omegaconf import DictConfig
 from mnist_exp import project, tables, terminal
 from mnist_exp.compose import expand, explain, launched_here, register, this_job, to_run_config, without_resume
 from mnist_exp.config import RunConfig
-from mnist_exp.errors import ConfigError, MnistExpError, RunFailed, StoreError, first_line
+from mnist_exp.errors import ConfigError, MnistExpError, RunFailed, StoreAway, StoreError, first_line
 from mnist_exp.imports import importing, interrupt, interrupted
 from mnist_exp.redaction import redact, redacted_file
 
@@ -157,10 +157,15 @@ class BeforeStart(Callback):
             experiment = store.experiment_name(configs[0].tracking, used[0].name)
             uri = store.resolve(configs[0].tracking.uri)
             kept = [list(map(redact, job)) for job in jobs]
-            whole = identity.together([identity.of(each, used[0]) for each in configs])
+            own = [identity.of(each, used[0]) for each in configs]
+            for number, each in enumerate(own):
+                if each in own[:number]:  # it would count as a second sample
+                    job = [override for override in kept[number] if override.partition("=")[0] in keys]
+                    raise ConfigError.rule("a sweep", "must have each job once", " ".join(job))
+            whole = identity.together(own)
             command = without_resume(config.hydra.overrides.task)
             if any(each.resume for each in configs):
-                reason = sweep.take_up(uri, experiment, keys, len(jobs), whole, command)
+                reason = sweep.take_up(uri, experiment, keys, len(jobs), whole, command, configs)
                 if reason is None:
                     terminal.sweep_resumes(keys, len(jobs))
                     return
@@ -201,11 +206,11 @@ def _check_store_and_data(configs: Sequence[RunConfig]) -> "list[Dataset]":
     used: list[Dataset] = []
     with ThreadPoolExecutor(max_workers=1) as reader:  # files are read while MLflow is imported
         reading = {data: reader.submit(datasets.load, data) for data in dict.fromkeys(each.data for each in configs)}
-        for uri in uris:
-            store.connect(uri)
+        away = _away(uris, must_answer=any(config.resume for config in configs))
         journal.check(journal.root())
         for uri in uris:
-            tidy(uri)
+            if uri not in away:
+                tidy(uri)
     for data, loaded in reading.items():
         dataset = loaded.result()
         datasets.split(dataset, data)
@@ -213,6 +218,22 @@ def _check_store_and_data(configs: Sequence[RunConfig]) -> "list[Dataset]":
             used.append(dataset)
             terminal.dataset(dataset)
     return used
+
+
+def _away(uris: Sequence[str], *, must_answer: bool) -> list[str]:
+    """Which stores do not answer now; what they are to have is sent when they do."""
+    from mnist_exp.tracking import store
+
+    away = []
+    for uri in uris:
+        try:
+            store.connect(uri)
+        except StoreAway as error:
+            if must_answer:
+                raise StoreError(f"resume=true asks the store what there is already: {error}") from error
+            terminal.store_is_away(str(error))
+            away.append(uri)
+    return away
 
 
 def _writable(folder: Path) -> None:
@@ -252,7 +273,8 @@ def _finish_sweep(code: int, after_sweep: "Callable[[Sweep], None] | None") -> i
         return code
     with importing():
         from mnist_exp.commands.sync import tidy
-        from mnist_exp.sweeps.sweep import Postponed, Sweep, finish
+        from mnist_exp.sweeps.ending import Postponed, finish
+        from mnist_exp.sweeps.sweep import Sweep
 
     sweep = Sweep.current()
     assert sweep is not None
@@ -280,7 +302,10 @@ def _finish_sweep(code: int, after_sweep: "Callable[[Sweep], None] | None") -> i
         tables.comparison(ending.comparison)
     else:
         tables.leaderboard(ending.board)
-    terminal.how_to_look(sweep.uri)
+    if ending.unsent is None:
+        terminal.how_to_look(sweep.uri)
+    else:
+        terminal.unsent([("the sweep", ending.unsent)])
     return code or (RunFailed.exit_code if ending.board.others else 0)
 
 

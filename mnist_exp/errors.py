@@ -6,6 +6,8 @@
     ├── ConfigError          2   a key, its rule and the value received
     ├── DataError            2   a data set that is missing, damaged or not what it is said to be
     ├── StoreError           2   a tracking store that cannot be used
+    │   ├── StoreAway        2   now; it may be later
+    │   └── Refused          2   for this, ever
     └── RunFailed            1   a run that started and did not finish
         └── Diverged         1   its loss stopped being a number
 
@@ -43,6 +45,10 @@ class DataError(MnistExpError):
 
 class StoreError(MnistExpError):
     """The tracking store cannot be reached, created or written."""
+
+
+class StoreAway(StoreError):
+    """The tracking store does not answer now. It may later: what it is to have waits in journals."""
 
 
 class Refused(StoreError):

@@ -59,18 +59,18 @@ def do(
         StoreError: its journal cannot be written, or the store be asked what there is of it.
     """
     own = identity.of(config, dataset)
-    with resume.claimed(sweep.run_id, own) if sweep else nullcontext(Claim(True, True)) as claim:
+    with resume.claimed(sweep.key, own) if sweep else nullcontext(Claim(True, True)) as claim:
         if not claim.is_ours or (config.resume and claim.failed_ms > _BEGAN_MS):
             return Elsewhere()
         experiment = store.experiment_name(config.tracking, dataset.name)
-        parent = sweep.run_id if sweep else None
+        parent = sweep.key if sweep else None
         before = resume.standing(uri, experiment, own, parent) if config.resume or not claim.is_new else Standing()
         if before.finished is not None:
             return Kept(before.finished)
         if before.elsewhere:
             return Elsewhere()
         if config.resume and sweep is None and before == Standing():
-            warn(f"not resumed: {resume.why_afresh(uri, experiment, own, job.name)}; the run starts afresh")
+            warn(f"not resumed: {resume.why_afresh(uri, experiment, own, job.name, config)}; the run starts afresh")
         told = done = 0
         if before.journal is not None:
             tracker, told = outbox.take_up(before.journal, uri)

@@ -152,6 +152,18 @@ def how_to_resume(words: "Sequence[str]") -> None:
     _err.print(f"Interrupted. This goes on from there:  [bold]{shown(command)}[/]")
 
 
+def orphan(record: "Record") -> None:
+    """One line: a run that was closed because nobody gives a sign of life of it."""
+    host = f" on {shown(record.tags['host'])}" if "host" in record.tags else ""
+    out.print(f"[green]✓[/] {shown(record.name)}: its process{host} vanished, closed as KILLED", soft_wrap=True)
+
+
+def store_is_away(reason: str) -> None:
+    """Two lines: why no server hears of the runs for now, and what becomes of them."""
+    warning(reason)
+    _err.print("Training goes on without it: runs are kept in journals, and sent as soon as it answers.")
+
+
 def unsent(waiting: "Sequence[tuple[str, Unsent]]") -> None:
     """What of the runs the store does not have, and how it will."""
     refused = [(name, each) for name, each in waiting if each.refused]

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,6 +16,9 @@ from hypothesis import settings
 from mnist_exp.analysis.records import Record
 from mnist_exp.config import RunConfig
 from mnist_exp.data.files import Arrays
+
+if TYPE_CHECKING:
+    from mnist_exp.sweeps.sweep import Sweep
 
 # The same examples every time, none of them kept on disk, however slow the machine; HYPOTHESIS_PROFILE=search looks
 # for new ones.
@@ -39,6 +43,26 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+@pytest.fixture
+def journals_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the test's journals lie."""
+    from mnist_exp.tracking import journal
+
+    monkeypatch.setattr(journal, "root", lambda: tmp_path / "journal")
+    return tmp_path / "journal"
+
+
+def parent_id(sweep: "Sweep") -> str:
+    """The id of a sweep's parent run, which its own journal may not have brought to the store yet."""
+    from mnist_exp.tracking import journal, mlflow
+
+    if (there := sweep.parent()) is not None:
+        return there.run_id
+    opening = journal.read(journal.root() / sweep.key).opening
+    assert opening is not None
+    return mlflow.deliver(sweep.uri)(opening).run_id
 
 
 @pytest.fixture

@@ -105,6 +105,9 @@ class Recording:
     def resume(self) -> None:
         self._tell("resume", None)
 
+    def alive(self) -> None:
+        self._tell("alive", None)
+
     @property
     def steps(self) -> list[list[int]]:
         """The steps of each batch of metrics."""
@@ -264,6 +267,14 @@ class TestSending:
         away.back.set()
         assert tracker.settle(LONG_S) is None
         assert one_by_one(store.told) == one_by_one(EVERYTHING)
+
+    def test_it_gets_a_sign_of_life_before_what_gathered(self, begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+        """For others may have taken the run for vanished meanwhile, and what gathered may be its end."""
+        monkeypatch.setattr(forwarding, "_HEARTBEAT_S", -1.0)
+        tracker = begin(store := Recording())
+        tracker.close(Status.FINISHED, 3000)
+        assert tracker.settle(LONG_S) is None
+        assert [kind for kind, _ in store.told][-2:] == ["alive", "close"]
 
     def test_one_that_cannot_even_be_opened_is_opened_when_it_is_back(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import parent_id
 
 from mnist_exp import cli
 from mnist_exp.analysis import records
@@ -14,15 +15,15 @@ from mnist_exp.data import datasets
 from mnist_exp.errors import Refused, StoreError
 from mnist_exp.identity import Identity
 from mnist_exp.run import Job, Progress, run
-from mnist_exp.sweeps import resume
+from mnist_exp.sweeps import ending, resume
 from mnist_exp.sweeps import sweep as sweeps
-from mnist_exp.sweeps.sweep import Postponed, Sweep
+from mnist_exp.sweeps.ending import Postponed
+from mnist_exp.sweeps.sweep import Sweep
 from mnist_exp.tracking import journal as journals
 from mnist_exp.tracking import mlflow, store
 from mnist_exp.tracking.forwarding import JournalTracker
 from mnist_exp.tracking.journal import Journal, Opening
-from mnist_exp.tracking.mlflow import MlflowTracker
-from mnist_exp.tracking.tracker import Measurement, MemoryTracker, Status, Tracker
+from mnist_exp.tracking.tracker import Measurement, MemoryTracker, Status
 from mnist_exp.training.checkpoint import Checkpoint
 from mnist_exp.training.epochs import Epoch
 
@@ -35,10 +36,9 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(autouse=True)
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def root(journals_root: Path) -> Path:
     """Where the journals lie."""
-    monkeypatch.setattr(journals, "root", lambda: tmp_path / "journal")
-    return tmp_path / "journal"
+    return journals_root
 
 
 def opening(key: str, uri: str) -> Opening:
@@ -52,7 +52,7 @@ def sync(*arguments: str) -> int:
 def metrics(uri: str, key: str) -> dict[int, int]:
     """How often the store has each epoch of the run with that key."""
     client = store.connect(uri)
-    run_id = mlflow.find(client, store.experiment_id(client, uri, "mnist"), key)
+    run_id = mlflow.find(client, key)
     assert run_id is not None
     steps = [point.step for point in client.get_metric_history(run_id, "loss")]
     return {step: steps.count(step) for step in steps}
@@ -148,54 +148,39 @@ class TestSweep:
         def broken(*_: object) -> None:
             raise error
 
+        parent_id(begun)
         with monkeypatch.context() as patch, pytest.raises((type(error), Postponed)):  # noqa: PT012
             patch.setattr(records, "children", broken)
-            sweeps.finish(begun)
-        assert status(uri, begun.run_id) == "RUNNING"
+            ending.finish(begun)
+        assert status(uri, parent_id(begun)) == "RUNNING"
         assert sync() == 0
-        assert status(uri, begun.run_id) == "FAILED", "its job never began"
+        assert status(uri, parent_id(begun)) == "FAILED", "its job never began"
 
     def test_one_whose_parent_was_deleted_waits_for_nothing(self, begun: Sweep, uri: str) -> None:
-        store.connect(uri).delete_run(begun.run_id)
+        store.connect(uri).delete_run(parent_id(begun))
         with pytest.raises(Refused):
-            sweeps.finish(begun)
+            ending.finish(begun)
         assert sync() == 0
         assert journals.folders(journals.root()) == []
 
-    def test_one_that_ended_as_it_began_is_closed(self, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The process is killed between the parent's creation in the store and the sweep's own journal."""
-        created: list[str] = []
-        real = MlflowTracker.open
-
-        def killed(*given: object, **named: object) -> Tracker:
-            created.append(real(*given, **named).run_id)  # type: ignore[arg-type]
-            raise SystemExit
-
-        with monkeypatch.context() as patch, pytest.raises(SystemExit):  # noqa: PT012
-            patch.setattr(MlflowTracker, "open", killed)
-            sweeps.begin(uri, "mnist", ["seed"], [["seed=1"]], IDENTITY, ["seed=1"])
-        assert status(uri, created[0]) == "RUNNING"
-        assert sync() == 0
-        assert status(uri, created[0]) == "KILLED"
-
     def test_a_job_that_another_process_did_is_asked_after(self, begun: Sweep) -> None:
         """Also by a process that leads the sweep and resumes nothing."""
-        with resume.claimed(begun.run_id, IDENTITY) as claim:
+        with resume.claimed(begun.key, IDENTITY) as claim:
             assert claim.is_new
-        with resume.claimed(begun.run_id, IDENTITY) as claim:
+        with resume.claimed(begun.key, IDENTITY) as claim:
             assert claim.is_ours
             assert not claim.is_new
-        sweeps.finish(begun, interrupted=True)
+        ending.finish(begun, interrupted=True)
 
     def test_it_is_not_closed_while_another_process_helps(self, begun: Sweep, uri: str) -> None:
-        resume.help_with(begun.run_id)
+        resume.help_with(begun.key)
         with pytest.raises(Postponed, match="another process"):
-            sweeps.finish(begun, interrupted=True)
+            ending.finish(begun, interrupted=True)
         assert sync() == 1
-        assert status(uri, begun.run_id) == "RUNNING"
-        resume.help_no_more(begun.run_id)
+        assert status(uri, parent_id(begun)) == "RUNNING"
+        resume.help_no_more(begun.key)
         assert sync() == 0
-        assert status(uri, begun.run_id) == "KILLED"
+        assert status(uri, parent_id(begun)) == "KILLED"
 
 
 def test_a_checkpoint_says_nothing_of_a_journal(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """resume=true on the same command: what finished is kept, what failed runs again, what changed starts afresh."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from conftest import Command
@@ -137,6 +138,25 @@ def test_what_changed_is_said_and_starts_a_sweep_of_its_own(
     assert (len(sweeps), len(runs)) == (2, 4)
 
 
+def test_it_is_said_which_key_of_the_config_changed(sweep: Sweep, tmp_path: Path) -> None:
+    """The command is the same: a file that it names is not."""
+    (tmp_path / "experiments").mkdir()
+    file = tmp_path / "experiments" / "model_2.yaml"  # hides the package's
+    file.write_text("# @package _global_\noptimizer:\n  lr: 0.005\n")
+    assert sweep(*SWEEP, "experiment=model_2")[0] == 0
+    file.write_text("# @package _global_\noptimizer:\n  lr: 0.002\n")
+    said = sweep(*SWEEP, "experiment=model_2", "resume=true")[1]
+    assert "not resumed: since then config (optimizer.lr was '0.005', is '0.002') changed" in said
+
+
+def test_a_job_is_named_once(sweep: Sweep, uri: str, request: pytest.FixtureRequest) -> None:
+    """The same run twice would count as two samples of one configuration."""
+    code, said = sweep(*SWEEP[:-1], "seed=1,2,1")
+    assert code == 2
+    assert "error: a sweep must have each job once. Received: 'seed=1'" in said
+    assert store.connect(uri).get_experiment_by_name(request.node.name) is None
+
+
 def test_another_command_is_another_sweep(sweep: Sweep, found: Found) -> None:
     assert sweep(*SWEEP)[0] == 0
     code, said = sweep(*SWEEP, "model.units=5", "resume=true")
@@ -156,9 +176,9 @@ def test_a_job_that_another_process_is_at_is_left_to_it(sweep: Sweep, found: Fou
     assert sweep(*SWEEP)[0] == 0
     (parent,), (first, _) = found()
     own = Identity(**{n: first.tags[f"fingerprint.{n}"] for n in ("config", "data", "code", "libraries")})
-    with resume.claimed(parent.run_id, own) as claim:
+    with resume.claimed(parent.tags["journal"], own) as claim:
         assert claim.is_ours
-        with resume.claimed(parent.run_id, own) as again:
+        with resume.claimed(parent.tags["journal"], own) as again:
             assert not again.is_ours
         code, said = sweep(*SWEEP, "resume=true")
         assert code == 0

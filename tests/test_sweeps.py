@@ -6,17 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import parent_id
 
+from mnist_exp import cli
 from mnist_exp.errors import StoreError
 from mnist_exp.identity import Identity
 from mnist_exp.reports import sweep as report
-from mnist_exp.sweeps import sweep
-from mnist_exp.sweeps.sweep import Postponed, Sweep
+from mnist_exp.sweeps import ending, sweep
+from mnist_exp.sweeps.ending import Postponed
+from mnist_exp.sweeps.sweep import Sweep
 from mnist_exp.tracking import journal as journals
-from mnist_exp.tracking import store
-from mnist_exp.tracking.journal import Journal, Opening
+from mnist_exp.tracking import outbox, store
+from mnist_exp.tracking.forwarding import JournalTracker
+from mnist_exp.tracking.journal import Jobs, Journal, Opening
 from mnist_exp.tracking.mlflow import MlflowTracker
 from mnist_exp.tracking.tracker import Content, Measurement, Status
+
+pytestmark = pytest.mark.usefixtures("journals_root")
 
 IDENTITY = Identity("config", "data", "code", "libraries")
 COMMAND = ("model.units=4,10",)
@@ -27,12 +33,6 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
 
 
-@pytest.fixture(autouse=True)
-def journals_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(journals, "root", lambda: tmp_path / "journal")
-    return tmp_path / "journal"
-
-
 @pytest.fixture
 def begun(uri: str, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     """A sweep of two jobs; the variable that it sets goes with the test."""
@@ -40,10 +40,15 @@ def begun(uri: str, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     return sweep.begin(uri, "mnist", ["model.units"], [["model.units=4"], ["model.units=10"]], IDENTITY, COMMAND)
 
 
+def parent_tracker(begun: Sweep) -> MlflowTracker:
+    return MlflowTracker(store.connect(begun.uri), begun.uri, parent_id(begun))
+
+
 def ran(begun: Sweep, units: int, status: Status, accuracy: float, seed: int = 17, ended_ms: int | None = None) -> None:
     """A job of the sweep that ended."""
     client = store.connect(begun.uri)
-    run = MlflowTracker.open(client, begun.uri, begun.experiment_id, f"model.units={units}", parent=begun.run_id)
+    experiment = store.experiment_id(client, begun.uri, "mnist")
+    run = MlflowTracker.open(client, begun.uri, experiment, f"model.units={units}", parent=parent_id(begun))
     run.log_params({"model.units": units, "seed": seed})
     run.set_tags({"dataset": "mnist", "dataset.digest": "d"})
     run.log_metrics(Measurement({"val_accuracy": accuracy}, 1), Measurement({"best/val_accuracy": accuracy}))
@@ -67,8 +72,8 @@ def test_the_parent_ends_as_its_jobs_did(
     ran(begun, 4, Status.FINISHED, 0.8)
     if second is not None:
         ran(begun, 10, second, 0.9)
-    sweep.finish(begun, interrupted=interrupted)
-    parent = store.connect(begun.uri).get_run(begun.run_id)
+    ending.finish(begun, interrupted=interrupted)
+    parent = store.connect(begun.uri).get_run(parent_id(begun))
     assert parent.info.status == expected
     names = ("finished", "failed", "killed", "never_begun")
     assert tuple(parent.data.metrics[f"jobs/{name}"] for name in names) == counted
@@ -77,27 +82,27 @@ def test_the_parent_ends_as_its_jobs_did(
 def test_winner_and_conclusion_stand_in_the_notes_of_the_parent(begun: Sweep, tmp_path: Path) -> None:
     ran(begun, 4, Status.FINISHED, 0.8)
     ran(begun, 10, Status.FINISHED, 0.9)
-    ending = sweep.finish(begun)
+    ended = ending.finish(begun)
     client = store.connect(begun.uri)
-    parent = client.get_run(begun.run_id)
-    assert ending.comparison is not None
+    parent = client.get_run(parent_id(begun))
+    assert ended.comparison is not None
     assert parent.data.tags["winner"] == "model.units=10"
-    assert parent.data.tags["mlflow.note.content"].startswith(ending.comparison.conclusion())
-    assert {file.path for file in client.list_artifacts(begun.run_id, "sweep")} == {
+    assert parent.data.tags["mlflow.note.content"].startswith(ended.comparison.conclusion())
+    assert {file.path for file in client.list_artifacts(parent_id(begun), "sweep")} == {
         *("sweep/manifest.json", "sweep/leaderboard.csv", "sweep/report.html")
     }
-    manifest = Path(client.download_artifacts(begun.run_id, "sweep/manifest.json", str(tmp_path)))
+    manifest = Path(client.download_artifacts(parent_id(begun), "sweep/manifest.json", str(tmp_path)))
     assert json.loads(manifest.read_text())["jobs"] == [["model.units=4"], ["model.units=10"]]
 
 
 def test_a_sweep_of_which_no_job_began_is_closed_too(begun: Sweep) -> None:
-    assert sweep.finish(begun, interrupted=True).comparison is None
-    assert store.connect(begun.uri).get_run(begun.run_id).info.status == "KILLED"
+    assert ending.finish(begun, interrupted=True).comparison is None
+    assert store.connect(begun.uri).get_run(parent_id(begun)).info.status == "KILLED"
 
 
 @pytest.mark.parametrize("failing", ["sweep/leaderboard.csv", "sweep/report.html"])
-def test_files_that_cannot_be_kept_leave_no_parent_open(
-    begun: Sweep, monkeypatch: pytest.MonkeyPatch, failing: str
+def test_what_cannot_be_sent_of_its_end_waits(
+    begun: Sweep, monkeypatch: pytest.MonkeyPatch, journals_root: Path, failing: str
 ) -> None:
     keep = MlflowTracker.log_artifact
 
@@ -108,33 +113,58 @@ def test_files_that_cannot_be_kept_leave_no_parent_open(
 
     ran(begun, 4, Status.FINISHED, 0.8)
     ran(begun, 10, Status.FINISHED, 0.9)
-    monkeypatch.setattr(MlflowTracker, "log_artifact", log_artifact)
-    try:
-        problem: Exception | None = sweep.finish(begun).problem
-    except StoreError as error:
-        problem = error
-    assert str(problem) == "disk full"
-    assert store.connect(begun.uri).get_run(begun.run_id).info.status == "FINISHED"
+    run_id = parent_id(begun)
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowTracker, "log_artifact", log_artifact)
+        patch.setattr(outbox, "PATIENCE_S", 0.0)
+        unsent = ending.finish(begun).unsent
+    assert unsent is not None
+    assert unsent.reason == "disk full"
+    assert store.connect(begun.uri).get_run(run_id).info.status == "RUNNING"
+    Journal(journals_root / begun.key, patience_s=60).release()  # once its sender has let go of it
+    assert cli.main(["sync"]) == 0
+    assert store.connect(begun.uri).get_run(run_id).info.status == "FINISHED"
+    assert failing in {file.path for file in store.connect(begun.uri).list_artifacts(run_id, "sweep")}
+    assert journals.folders(journals_root) == []
+
+
+@pytest.mark.parametrize("failing", ["sweep/leaderboard.csv", "sweep/report.html"])
+def test_files_that_the_journal_does_not_take_leave_no_parent_open(
+    begun: Sweep, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    keep = JournalTracker.log_artifact
+
+    def log_artifact(self: JournalTracker, path: str, content: Content) -> None:
+        if path == failing:
+            raise StoreError("disk full")
+        keep(self, path, content)
+
+    ran(begun, 4, Status.FINISHED, 0.8)
+    ran(begun, 10, Status.FINISHED, 0.9)
+    monkeypatch.setattr(JournalTracker, "log_artifact", log_artifact)
+    assert str(ending.finish(begun).problem) == "disk full"
+    assert store.connect(begun.uri).get_run(parent_id(begun)).info.status == "FINISHED"
 
 
 def test_a_sweep_that_cannot_begin_leaves_no_parent_open(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise StoreError("disk full")
 
-    monkeypatch.setattr(MlflowTracker, "log_artifact", full)
+    monkeypatch.setattr(JournalTracker, "log_artifact", full)
     with pytest.raises(StoreError, match="disk full"):
         sweep.begin(uri, "mnist", ["never.began"], [], IDENTITY, COMMAND)
     client = store.connect(uri)
     (parent,) = client.search_runs(["1"], "attributes.run_name = 'never.began'")
     assert parent.info.status == "FAILED"
+    assert Sweep.current() is None
 
 
 def test_what_has_no_result_is_named_in_the_note_of_a_sweep_over_seeds(begun: Sweep) -> None:
     ran(begun, 4, Status.FINISHED, 0.8, seed=1)
     ran(begun, 4, Status.FINISHED, 0.82, seed=2)
     ran(begun, 10, Status.KILLED, 0.9)
-    sweep.finish(begun)
-    note = store.connect(begun.uri).get_run(begun.run_id).data.tags["mlflow.note.content"]
+    ending.finish(begun)
+    note = store.connect(begun.uri).get_run(parent_id(begun)).data.tags["mlflow.note.content"]
     head, *rows = [line for line in note.splitlines() if line.startswith("|") and "---" not in line]
     assert all(row.count("|") == head.count("|") for row in rows)
     assert rows[1] == "| - | 10 | 0 |  |  |  | 1 KILLED |"
@@ -149,41 +179,39 @@ def test_a_report_that_cannot_be_made_changes_nothing_about_how_it_ended(
     monkeypatch.setattr(report, "html", broken)
     ran(begun, 4, Status.FINISHED, 0.8)
     ran(begun, 10, Status.FINISHED, 0.9)
-    ending = sweep.finish(begun)
-    assert str(ending.problem) == "a mistake of ours"
-    assert len(ending.board.ranked) == 2
+    ended = ending.finish(begun)
+    assert str(ended.problem) == "a mistake of ours"
+    assert len(ended.board.ranked) == 2
     client = store.connect(begun.uri)
-    assert client.get_run(begun.run_id).info.status == "FINISHED"
-    assert "sweep/leaderboard.csv" in {file.path for file in client.list_artifacts(begun.run_id, "sweep")}
+    assert client.get_run(parent_id(begun)).info.status == "FINISHED"
+    assert "sweep/leaderboard.csv" in {file.path for file in client.list_artifacts(parent_id(begun), "sweep")}
 
 
 def test_its_journal_is_held_while_it_goes_on_and_gone_when_it_ended(begun: Sweep, journals_root: Path) -> None:
     (folder,) = journals.folders(journals_root)
     assert journals.in_use(folder)
     reading = journals.read(folder)
-    assert reading.sweep is not None
-    assert (reading.sweep["run_id"], reading.sweep["keys"], reading.sweep["total"]) == (
-        begun.run_id,
-        ["model.units"],
-        2,
-    )
-    sweep.finish(begun, interrupted=True)
+    assert reading.opening is not None
+    assert (reading.opening.key, reading.jobs) == (begun.key, Jobs(["model.units"], 2))
+    ending.finish(begun, interrupted=True)
     assert journals.folders(journals_root) == []
 
 
 def test_no_password_lies_in_it(journals_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MNIST_EXP_SWEEP", "for the test to take away again")
-    sweep._hold(Sweep("RUN", "https://me:secret@host", "1", (), 0), Journal(journals_root / "RUN", new=True))
-    try:
-        assert b"secret" not in (journals_root / "RUN" / "journal.jsonl").read_bytes()
-    finally:
-        sweep._held.pop("RUN").remove()
+    begun = sweep.begin("http://me:secret@127.0.0.1:9", "mnist", [], [], IDENTITY, COMMAND)
+    (folder,) = journals.folders(journals_root)
+    assert b"127.0.0.1:9" in (folder / "journal.jsonl").read_bytes()
+    assert not [file for file in folder.rglob("*") if file.is_file() and b"secret" in file.read_bytes()]
+    parent = sweep.lead_no_more(begun)
+    assert parent is not None
+    parent.drop()
 
 
 def waiting_run(begun: Sweep, where: Path) -> Journal:
     """The journal of a job of the sweep, of which the store does not have everything."""
     journal = Journal(where / "RUN", new=True)
-    journal.open(Opening("RUN", "model.units=10", begun.uri, "mnist", begun.run_id, {}, 1_000, journals.host()))
+    journal.open(Opening("RUN", "model.units=10", begun.uri, "mnist", begun.key, {}, 1_000, journals.host()))
     journal.append("close", {"status": "FINISHED"})
     journal.release()
     return journal
@@ -196,17 +224,17 @@ def test_a_sweep_whose_runs_wait_is_ranked_later_as_if_it_were_now(
     ran(begun, 4, Status.FINISHED, 0.8, ended_ms=1_000)
     run = waiting_run(begun, journals_root)
     with pytest.raises(Postponed, match="1 of its runs are not in the store yet"):
-        sweep.finish(begun, interrupted=interrupted)
-    assert store.connect(begun.uri).get_run(begun.run_id).info.status == "RUNNING"
-    assert not journals.in_use(journals_root / begun.run_id)
-    os.utime(journals_root / begun.run_id / "journal.jsonl", (9_000_000_000, 9_000_000_000))
-    reading = journals.read(journals_root / begun.run_id)
+        ending.finish(begun, interrupted=interrupted)
+    assert store.connect(begun.uri).get_run(parent_id(begun)).info.status == "RUNNING"
+    assert not journals.in_use(journals_root / begun.key)
+    os.utime(journals_root / begun.key / "journal.jsonl", (9_000_000_000, 9_000_000_000))
+    reading = journals.read(journals_root / begun.key)
     assert reading.ended is not None
 
     ran(begun, 10, Status.FINISHED, 0.9, ended_ms=1_000)
     (run.folder / "sent").write_text("2")
-    sweep.close_vanished(reading, begun.uri)
-    parent = store.connect(begun.uri).get_run(begun.run_id)
+    ending.close_vanished(reading, begun.uri, parent_tracker(begun))
+    parent = store.connect(begun.uri).get_run(parent_id(begun))
     assert (parent.info.status, parent.info.end_time) == (
         "KILLED" if interrupted else "FINISHED",
         reading.ended.time_ms,
@@ -218,10 +246,10 @@ def test_one_that_was_taken_up_again_is_open_again(begun: Sweep, journals_root: 
     """What it waited for when it ended the first time says nothing of how it ends the next time."""
     waiting_run(begun, journals_root)
     with pytest.raises(Postponed):
-        sweep.finish(begun)
-    assert sweep.take_up(begun.uri, "mnist", begun.keys, begun.total, IDENTITY, COMMAND) is None
-    assert journals.read(journals_root / begun.run_id).ended is None
-    sweep._held.pop(begun.run_id).release()
+        ending.finish(begun)
+    assert sweep.take_up(begun.uri, "mnist", begun.keys, begun.total, IDENTITY, COMMAND, []) is None
+    assert journals.read(journals_root / begun.key).ended is None
+    sweep._led.pop(begun.key).settle(60)
 
 
 def test_a_store_that_is_away_at_the_end_postpones_it(begun: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,8 +258,8 @@ def test_a_store_that_is_away_at_the_end_postpones_it(begun: Sweep, monkeypatch:
 
     monkeypatch.setattr(store, "connect", away)
     with pytest.raises(Postponed, match="no server answers there"):
-        sweep.finish(begun)
-    assert journals.read(journals.root() / begun.run_id).ended is not None
+        ending.finish(begun)
+    assert journals.read(journals.root() / begun.key).ended is not None
 
 
 def test_closing_a_sweep_again_with_the_same_time_changes_nothing(begun: Sweep) -> None:
@@ -240,14 +268,14 @@ def test_closing_a_sweep_again_with_the_same_time_changes_nothing(begun: Sweep) 
     client = store.connect(begun.uri)
 
     def state() -> dict[str, Any]:
-        run = client.get_run(begun.run_id)
-        points = {name: len(client.get_metric_history(begun.run_id, name)) for name in run.data.metrics}
-        files = sorted(file.path for file in client.list_artifacts(begun.run_id, "sweep"))
+        run = client.get_run(parent_id(begun))
+        points = {name: len(client.get_metric_history(parent_id(begun), name)) for name in run.data.metrics}
+        files = sorted(file.path for file in client.list_artifacts(parent_id(begun), "sweep"))
         return {"run": run.to_dictionary(), "points": points, "files": files}
 
-    sweep.close(begun, interrupted=False, time_ms=2_000_000_000_000)
+    ending.close(begun, parent_tracker(begun), interrupted=False, time_ms=2_000_000_000_000)
     before = state()
-    sweep.close(begun, interrupted=False, time_ms=2_000_000_000_000)
+    ending.close(begun, parent_tracker(begun), interrupted=False, time_ms=2_000_000_000_000)
     assert state() == before
     assert set(before["points"].values()) == {1}
-    sweep.finish(begun)
+    ending.finish(begun)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import parent_id
 
 from mnist_exp import cli
 from mnist_exp.errors import Refused, StoreError
@@ -34,12 +35,11 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(autouse=True)
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Path:
+def root(journals_root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Path:
     """Where the journals lie."""
-    monkeypatch.setattr(journals, "root", lambda: tmp_path / "journal")
     monkeypatch.setattr(forwarding, "_FIRST_PAUSE_S", 0.001)
     caplog.set_level(logging.CRITICAL)
-    return tmp_path / "journal"
+    return journals_root
 
 
 Sync = Callable[..., tuple[int, str]]
@@ -116,7 +116,7 @@ def ran(root: Path, uri: str) -> Iterator[Ran]:
 
 def run_of(uri: str, key: str) -> str | None:
     client = store.connect(uri)
-    return mlflow.find(client, store.experiment_id(client, uri, "mnist"), key)
+    return mlflow.find(client, key)
 
 
 def state(uri: str, key: str) -> dict[str, Any]:
@@ -397,8 +397,9 @@ def test_a_store_that_cannot_be_written_to_is_a_mistake_in_the_command(sync: Syn
 
 def vanish(sweep: Sweep) -> None:
     """What the system does for a process that is killed."""
-    sweeps._held.pop(sweep.run_id).release()
-    os.utime(journals.root() / sweep.run_id / "journal.jsonl", (DIED_S, DIED_S))
+    tracker = sweeps._led.pop(sweep.key)
+    assert tracker.settle(60) is None
+    os.utime(journals.root() / sweep.key / "journal.jsonl", (DIED_S, DIED_S))
 
 
 @pytest.fixture
@@ -413,32 +414,32 @@ class TestSweep:
     def test_one_that_vanished_is_closed_as_killed_with_its_jobs_counted(
         self, ran: Ran, sync: Sync, uri: str, sweep: Sweep, root: Path
     ) -> None:
-        ran("job-1", Status.FINISHED, parent=sweep.run_id)
-        ran("job-2", Status.FAILED, parent=sweep.run_id)
-        ran("job-3", None, parent=sweep.run_id)
+        ran("job-1", Status.FINISHED, parent=sweep.key)
+        ran("job-2", Status.FAILED, parent=sweep.key)
+        ran("job-3", None, parent=sweep.key)
         vanish(sweep)
         assert sync()[0] == 0
         assert journals.folders(root) == []
-        parent = store.connect(uri).get_run(sweep.run_id)
+        parent = store.connect(uri).get_run(parent_id(sweep))
         assert (parent.info.status, parent.info.end_time) == ("KILLED", DIED_S * 1000)
         counted = {name: value for name, value in parent.data.metrics.items() if name.startswith("jobs/")}
         assert counted == {"jobs/finished": 1, "jobs/failed": 1, "jobs/killed": 1, "jobs/never_begun": 2}
 
     def test_one_that_goes_on_is_left_alone(self, sync: Sync, uri: str, sweep: Sweep) -> None:
         assert sync()[0] == 0
-        assert store.connect(uri).get_run(sweep.run_id).info.status == "RUNNING"
+        assert store.connect(uri).get_run(parent_id(sweep)).info.status == "RUNNING"
         vanish(sweep)
 
     def test_one_whose_job_still_runs_in_another_process_waits_for_it(
         self, ran: Ran, sync: Sync, uri: str, sweep: Sweep
     ) -> None:
         """Even if the store has all that the job said so far."""
-        job = ran("job-goes-on", None, parent=sweep.run_id, held=True)
-        mlflow.deliver(uri)(Opening("job-goes-on", "x", uri, "mnist", sweep.run_id, {}, 1000, "host"))
+        job = ran("job-goes-on", None, parent=sweep.key, held=True)
+        mlflow.deliver(uri)(Opening("job-goes-on", "x", uri, "mnist", sweep.key, {}, 1000, "host"))
         (job.folder / "sent").write_text(f"{len(journals.read(job.folder).entries) + 1:020}")
         vanish(sweep)
         assert sync()[0] == 1
-        assert store.connect(uri).get_run(sweep.run_id).info.status == "RUNNING"
+        assert store.connect(uri).get_run(parent_id(sweep)).info.status == "RUNNING"
 
     def test_one_that_had_to_wait_ended_when_it_vanished(
         self, sync: Sync, uri: str, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
@@ -453,14 +454,14 @@ class TestSweep:
             patch.setattr(store, "connect", gone)
             assert sync()[0] == 1
         assert sync()[0] == 0
-        info = store.connect(uri).get_run(sweep.run_id).info
+        info = store.connect(uri).get_run(parent_id(sweep)).info
         assert (info.status, info.end_time) == ("KILLED", DIED_S * 1000)
 
     def test_it_did_not_end_before_its_last_job(self, ran: Ran, sync: Sync, uri: str, sweep: Sweep) -> None:
         """A sweep says nothing while its jobs run: their signs of life are its own."""
-        ran("last-job", Status.FINISHED, parent=sweep.run_id)
+        ran("last-job", Status.FINISHED, parent=sweep.key)
         vanish(sweep)
         began_s = DIED_S - 1000
-        os.utime(journals.root() / sweep.run_id / "journal.jsonl", (began_s, began_s))
+        os.utime(journals.root() / sweep.key / "journal.jsonl", (began_s, began_s))
         assert sync()[0] == 0
-        assert store.connect(uri).get_run(sweep.run_id).info.end_time == DIED_S * 1000
+        assert store.connect(uri).get_run(parent_id(sweep)).info.end_time == DIED_S * 1000

@@ -3,6 +3,7 @@
 import math
 import re
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 INFINITE = sys.float_info.max
 """What MLflow keeps in place of an infinite value."""
+
+
+SILENT_S = 900
+"""Who has given no sign of life for so long, thirty times what lies between two, is taken for vanished."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,17 @@ class Record:
     tags: dict[str, str]
     ended_ms: int | None = None
 
+    @property
+    def last_sign_s(self) -> int | None:
+        """When it last gave a sign of life to the store, in seconds since 1970; None where it gives none."""
+        text = self.tags.get("heartbeat", "")
+        return int(text) if text.isdecimal() else None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it runs and has given a sign of life lately."""
+        return self.status == "RUNNING" and self.last_sign_s is not None and time.time() - self.last_sign_s < SILENT_S
+
 
 def children(client: "MlflowClient", parent: str) -> list[Record]:
     """The runs of the sweep whose parent run is ``parent``, in the order they began, from every experiment.
@@ -56,6 +72,11 @@ def twins(client: "MlflowClient", fingerprint: str) -> list[Record]:
 def sweeps(client: "MlflowClient", command: str) -> list[Record]:
     """The parent runs of the sweeps that ``command``, a digest, made, in the order they began."""
     return _search(client, f"tags.`sweep.command` = '{command}'")
+
+
+def running(client: "MlflowClient") -> list[Record]:
+    """Every run, the parents of sweeps included, that goes on as far as the store knows."""
+    return _search(client, "attributes.status = 'RUNNING'")
 
 
 def find(client: "MlflowClient", run_id: str) -> Record:

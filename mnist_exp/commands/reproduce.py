@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from mnist_exp import tables, terminal
-from mnist_exp.analysis import records
 from mnist_exp.analysis.records import Record
 from mnist_exp.compose import is_sweep
 from mnist_exp.errors import ConfigError
@@ -53,9 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _judge(sweep: Sweep, caveats: Sequence[str]) -> None:
-    client = store.connect(sweep.uri)
-    runs = records.children(client, sweep.run_id)
-    if not runs:
+    parent, runs = sweep.parent(), sweep.runs()
+    if parent is None or not runs:
         return
     datasets = sorted({record.tags.get("dataset", "unknown") for record in runs})
     if datasets != ["mnist"]:
@@ -68,7 +66,7 @@ def _judge(sweep: Sweep, caveats: Sequence[str]) -> None:
     tables.verdicts(answers, caveats)
     from mnist_exp.reports import reproduction
 
-    tracker = MlflowTracker(client, sweep.uri, sweep.run_id)
+    tracker = MlflowTracker(store.connect(sweep.uri), sweep.uri, parent.run_id)
     page = reproduction.html(answers, caveats, len(runs) - len(unfinished), datasets)
     tracker.log_artifact("sweep/reproduction.html", page.encode())
     tracker.log_artifact("sweep/verdicts.json", json.dumps(_plain(answers, caveats), indent=2).encode())

@@ -1,12 +1,15 @@
 """``mnist-exp sync``: what waits in journals is sent, what vanished is closed."""
 
 import argparse
+from collections.abc import Sequence
+from contextlib import suppress
 
 from mnist_exp import tables, terminal
 from mnist_exp.errors import StoreError
 from mnist_exp.tracking import journal, store, sync
 from mnist_exp.tracking.journal import Reading
 from mnist_exp.tracking.sync import State
+from mnist_exp.tracking.tracker import Tracker
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -18,10 +21,16 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     uri = store.named(arguments.uri) if arguments.uri else None
     found = []
-    for each in sync.sync(journal.root(), _close_sweep, uri, tuple(arguments.gone or ())):
+    gone = tuple(arguments.gone or ())
+    for each in sync.sync(journal.root(), _close_sweep, uri, gone):
         terminal.journal(each)
         found.append(each)
-    if not found:
+    closed = 0
+    try:
+        closed = _close_orphans(store.named(arguments.uri), gone)
+    except StoreError as error:
+        terminal.warning(f"runs without a journal were not looked for: {error}")
+    if not found and not closed:
         terminal.out.print("Nothing waits.")
     return int(any(each.state in (State.WAITING, State.UNREADABLE) for each in found))
 
@@ -45,9 +54,25 @@ def tidy(uri: str) -> None:
             terminal.journal(each)
     if waiting:
         terminal.journals_wait(len(waiting), waiting[0].remark)
+    with suppress(StoreError):  # the command itself says what it misses
+        _close_orphans(uri)
 
 
-def _close_sweep(reading: Reading, uri: str) -> None:
-    from mnist_exp.sweeps import sweep
+def _close_orphans(uri: str, gone: Sequence[str] = ()) -> int:
+    """How many runs were closed of which there is no journal here."""
+    database = store.sqlite_file(uri)
+    if database is not None and not database.exists():
+        return 0
+    from mnist_exp.sweeps import orphans
 
-    sweep.close_vanished(reading, uri)
+    closed = 0
+    for record in orphans.close(uri, gone):
+        terminal.orphan(record)
+        closed += 1
+    return closed
+
+
+def _close_sweep(reading: Reading, uri: str, parent: Tracker) -> None:
+    from mnist_exp.sweeps import ending
+
+    ending.close_vanished(reading, uri, parent)

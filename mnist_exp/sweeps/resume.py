@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +11,14 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from mnist_exp.analysis import records
 from mnist_exp.analysis.records import Record
+from mnist_exp.config import RunConfig
 from mnist_exp.errors import RunFailed, StoreError
 from mnist_exp.identity import Identity
+from mnist_exp.redaction import redact
+from mnist_exp.text import received
 from mnist_exp.tracking import journal as journals
-from mnist_exp.tracking import store
+from mnist_exp.tracking import mlflow, store
+from mnist_exp.tracking.tracker import as_override
 
 _remembered: dict[str | None, Sequence[Record]] = {}
 _helping: dict[str, BaseFileLock] = {}
@@ -54,7 +58,7 @@ class Claim:
 
 @contextmanager
 def claimed(parent: str, identity: Identity) -> Iterator[Claim]:
-    """Claim a job of the sweep whose parent run is ``parent``; a failure within is noted for other processes."""
+    """Claim a job of the sweep with the key ``parent``; a failure within is noted for other processes."""
     file = _claims(parent) / identity.fingerprint
     is_new, lock = not file.exists(), FileLock(file, blocking=False)
     try:
@@ -97,26 +101,19 @@ def _claims(parent: str) -> Path:
 
 
 def standing(uri: str, experiment: str, identity: Identity, parent: str | None) -> Standing:
-    """What there is of the run with that identity: of the sweep with that parent run, or single.
+    """What there is of the run with that identity: of the sweep whose parent run has that key, or single.
 
     While the store is away, what it said last (:func:`remember`) has to do.
 
     Raises:
         StoreError: the store cannot be asked, and was not before.
     """
-    own = ""
     try:
-        client = store.connect(uri)
-        there = records.twins(client, identity.fingerprint)
-        own = own if parent else store.experiment_id(client, uri, experiment)
+        same = _same(uri, experiment, identity, parent)
     except StoreError:
         if parent not in _remembered:
             raise
-        there = [each for each in _remembered[parent] if each.tags.get("fingerprint") == identity.fingerprint]
-    if parent is not None:
-        same = [record for record in there if record.tags.get("mlflow.parentRunId") == parent]
-    else:
-        same = [each for each in there if "mlflow.parentRunId" not in each.tags and each.experiment_id == own]
+        same = [each for each in _remembered[parent] if each.tags.get("fingerprint") == identity.fingerprint]
     if finished := [record for record in same if record.status == "FINISHED"]:
         return Standing(finished=finished[-1])
     for reading in map(journals.read, journals.folders(journals.root())):  # also what the store has not heard of yet
@@ -133,17 +130,50 @@ def standing(uri: str, experiment: str, identity: Identity, parent: str | None) 
     return Standing(superseded=tuple(record.run_id for record in same))
 
 
-def why_afresh(uri: str, experiment: str, identity: Identity, name: str) -> str:
+def _same(uri: str, experiment: str, identity: Identity, parent: str | None) -> list[Record]:
+    client = store.connect(uri)
+    there = records.twins(client, identity.fingerprint)
+    if parent is None:
+        own = store.experiment_id(client, uri, experiment)
+        return [each for each in there if "mlflow.parentRunId" not in each.tags and each.experiment_id == own]
+    with store.storing(uri):
+        run_id = mlflow.find(client, parent) if there else None
+    return [each for each in there if each.tags.get("mlflow.parentRunId") == run_id]
+
+
+def why_afresh(uri: str, experiment: str, identity: Identity, name: str, config: RunConfig) -> str:
     """Why there is nothing of a single run called ``name`` to go on with."""
     client = store.connect(uri)
     own = store.experiment_id(client, uri, experiment)
     called_so = [each for each in records.everything(client) if (each.experiment_id, each.name) == (own, name)]
     if not called_so:
         return "there is no run of this command yet"
-    changed = identity.differing(called_so[-1].tags)
-    return f"since then {' and '.join(changed)} changed" if changed else "nothing of it is left to go on from"
+    return changes(identity, called_so[-1], called_so[-1:], [config]) or "nothing of it is left to go on from"
+
+
+def changes(identity: Identity, last: Record, runs: Sequence[Record], configs: Sequence[RunConfig]) -> str:
+    """What keeps the run or sweep ``last`` from being taken up under that identity; empty where nothing does.
+
+    ``runs`` are its runs, ``configs`` what would be run now: a param that each has one value of is named.
+    """
+    differing = identity.differing(last.tags)
+    before = _shared([each.params for each in runs])
+    now = _shared([{key: redact(as_override(value)) for key, value in each.params().items()} for each in configs])
+    params = [
+        f"{key} was {received(before[key])}, is {received(now[key])}"
+        for key in sorted({*before, *now})
+        if key in before and key in now and before[key] != now[key]
+    ]
+    words = [f"config ({', '.join(params)})" if each == "config" and params else each for each in differing]
+    return f"since then {' and '.join(words)} changed" if words else ""
+
+
+def _shared(many: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """What is the same in all of them."""
+    first = many[0] if many else {}
+    return {key: text for key, text in first.items() if all(each.get(key) == text for each in many)}
 
 
 def remember(parent: str, runs: Sequence[Record]) -> None:
-    """Keep what the store has of a sweep that is taken up again."""
+    """Keep what the store has of a sweep, in case that it is away when it is asked."""
     _remembered[parent] = runs

@@ -67,6 +67,8 @@ def tell(entries: Sequence[Entry], folder: Path, tracker: Tracker) -> None:
             tracker.close(Status(content["status"]), first.time_ms)
         case "resume":
             tracker.resume()
+        case "left":
+            pass  # said to whoever closes the sweep
         case kind:
             raise Refused(f"the journal {folder} has an entry of an unknown kind: {kind!r}")
 

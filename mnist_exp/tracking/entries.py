@@ -9,10 +9,26 @@ from typing import Any
 
 from mnist_exp.tracking.tracker import Status
 
+VANISHED = "vanished"
+"""The tag ``failure`` of a run whose process ended without a word."""
+
 LINES = "journal.jsonl"
 REFUSED = "refused"
 CHECKPOINT = "checkpoint.npz"
 """Where training can be taken up again; written by training/checkpoint."""
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """What a sweep is over.
+
+    Attributes:
+        keys: what varies.
+        total: how many jobs it has; 0 where a search decides that as it goes.
+    """
+
+    keys: Sequence[str]
+    total: int
 
 
 @dataclass(frozen=True)
@@ -23,10 +39,11 @@ class Opening:
         key: what the journal and the run are called by; the run's tag ``journal``.
         uri: the store that it is for, without credentials.
         experiment: the name of its experiment there.
-        parent: the run id of its sweep's parent run; None for a single run.
+        parent: the key of its sweep's parent run; None for a single run.
         tags: what it is created with.
         began_ms: milliseconds since 1970.
-        host: the machine that it runs on.
+        host: the machine that it began on.
+        jobs: what the sweep is over, if it is a sweep's parent run.
     """
 
     key: str
@@ -37,6 +54,7 @@ class Opening:
     tags: Mapping[str, str]
     began_ms: int
     host: str
+    jobs: Jobs | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +63,8 @@ class Entry:
 
     Attributes:
         number: from 0, the opening's.
-        kind: what was said: ``params``, ``metrics``, ``tags``, ``artifact``, ``dataset``, ``model``, ``close``, ...
+        kind: what was said: ``params``, ``metrics``, ``tags``, ``artifact``, ``dataset``, ``model``, ``close``, ...;
+            ``left`` by a process that led a sweep and could not rank it.
         time_ms: when, in milliseconds since 1970.
     """
 
@@ -77,14 +96,22 @@ class Reading:
     refused: str = ""
 
     @property
-    def sweep(self) -> Mapping[str, Any] | None:
-        """What a sweep's journal begins with; None in a run's."""
-        return next((entry.content for entry in self.entries if entry.kind == "sweep"), None)
+    def jobs(self) -> Jobs | None:
+        """What the sweep is over, if this is the journal of one's parent run."""
+        return self.opening.jobs if self.opening else None
 
     @property
     def uri(self) -> str:
-        """The store that the run or the sweep is for, without credentials."""
-        return self.opening.uri if self.opening else str((self.sweep or {}).get("uri", ""))
+        """The store that the run is for, without credentials."""
+        return self.opening.uri if self.opening else ""
+
+    @property
+    def host(self) -> str | None:
+        """The machine that the run was begun or last taken up on."""
+        hosts = [
+            str(entry.content["host"]) for entry in self.entries if "host" in entry.content and entry.kind == "resume"
+        ]
+        return hosts[-1] if hosts else self.opening.host if self.opening else None
 
     @property
     def waiting(self) -> Sequence[Entry]:
@@ -103,10 +130,15 @@ class Reading:
         return killed and (self.folder / CHECKPOINT).exists()
 
     @property
+    def left(self) -> bool:
+        """Whether it is of a sweep that its process could not rank."""
+        return self.ended is not None and self.ended.kind == "left"
+
+    @property
     def ended(self) -> Entry | None:
-        """The entry that closed the run or the sweep; None while it is open."""
-        last = [entry for entry in self.entries if entry.kind in ("close", "resume", "sweep")]
-        return last[-1] if last and last[-1].kind == "close" else None
+        """The entry that closed the run, or left a sweep to others; None while a process is to go on with it."""
+        last = [entry for entry in self.entries if entry.kind in ("close", "left", "resume")]
+        return last[-1] if last and last[-1].kind != "resume" else None
 
 
 def read(folder: Path) -> Reading:
@@ -127,7 +159,8 @@ def read(folder: Path) -> Reading:
         if entry is None:
             damaged.append(number)
         elif entry.kind == "open":
-            opening = Opening(**entry.content)
+            jobs = entry.content.get("jobs")
+            opening = Opening(**{**entry.content, "jobs": jobs and Jobs(**jobs)})
         else:
             entries.append(entry)
     return Reading(

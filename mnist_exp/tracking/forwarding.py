@@ -133,7 +133,14 @@ class JournalTracker:
 
     def resume(self) -> None:
         """Take up again a run that was closed, or whose process vanished."""
-        self._write("resume", {})
+        self._write("resume", {"host": journals.host()})
+
+    def leave(self, time_ms: int, **why: bool) -> None:
+        """Note that whoever comes next is to close the run."""
+        self._write("left", why, time_ms)
+
+    def alive(self) -> None:
+        """The other thread gives signs of life."""
 
     def give_up(self) -> None:
         """Try no more once the store is away: what it does not have stays in the journal."""
@@ -141,6 +148,12 @@ class JournalTracker:
         with self._changed:
             self._done = True
             self._changed.notify_all()
+
+    def drop(self) -> None:
+        """Forget what was said, and delete the journal: nobody wants the run any more."""
+        self.give_up()
+        self._thread.join()
+        self.journal.remove()
 
     def settle(self, patience_s: float) -> Unsent | None:
         """Wait until the store has everything; give up when it is away and ``patience_s`` seconds are over.
@@ -240,12 +253,12 @@ class JournalTracker:
                 return
             try:
                 tracker = tracker or self._deliver(self.opening)
+                if now - last_heartbeat > _HEARTBEAT_S:
+                    tracker.alive()
+                    last_heartbeat = now
                 if batch:
                     self.journal.alive()  # what the store has, the disk must have: also after a power cut
                     delivery.tell(batch, self.journal.folder, tracker)
-                if now - last_heartbeat > _HEARTBEAT_S:
-                    tracker.set_tags(heartbeat())
-                    last_heartbeat = now
             except Refused as error:
                 if batch:
                     self._refuse(str(error))
@@ -307,11 +320,6 @@ class JournalTracker:
 
 def _redacted(value: ParamValue) -> ParamValue:
     return redact(value) if isinstance(value, str) else value
-
-
-def heartbeat() -> dict[str, str]:
-    """The tag by which others see that a run is alive: now, in seconds since 1970."""
-    return {"heartbeat": str(int(time.time()))}
 
 
 @cache

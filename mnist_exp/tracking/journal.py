@@ -32,9 +32,9 @@ from filelock import FileLock, Timeout
 from mnist_exp import project
 from mnist_exp.errors import StoreError
 from mnist_exp.tracking import entries
-from mnist_exp.tracking.entries import CHECKPOINT, LINES, REFUSED, Entry, Opening, Reading, read
+from mnist_exp.tracking.entries import CHECKPOINT, LINES, REFUSED, Entry, Jobs, Opening, Reading, read
 
-__all__ = ["CHECKPOINT", "Busy", "Entry", "Gone", "Journal", "Opening", "Reading", "read"]
+__all__ = ["CHECKPOINT", "Busy", "Entry", "Gone", "Jobs", "Journal", "Opening", "Reading", "read"]
 
 # Enough for the tags and the traceback of a run that failed because the disk is full.
 _RESERVE_BYTES = 64 * 1024

@@ -10,22 +10,26 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Dataset as MlflowDataset
 from mlflow.entities import DatasetInput as RunInput
-from mlflow.entities import InputTag, LoggedModelOutput, Metric, Param, RunTag, ViewType
+from mlflow.entities import InputTag, LoggedModelOutput, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
 from mnist_exp.errors import Refused
 from mnist_exp.redaction import redact
 from mnist_exp.text import shortened
 from mnist_exp.tracking import flavour
-from mnist_exp.tracking.journal import Opening
+from mnist_exp.tracking import journal as journals
+from mnist_exp.tracking.entries import VANISHED, Opening
 from mnist_exp.tracking.store import connect, experiment_id, storing
-from mnist_exp.tracking.tracker import Content, DatasetInput, Measurement, ModelFolder, ParamValue, Status
+from mnist_exp.tracking.tracker import Content, DatasetInput, Measurement, ModelFolder, ParamValue, Status, as_override
 
 # Limits of MLflow: longer values are refused, and so are larger batches.
 _MAX_NAME, _MAX_PARAM, _MAX_TAG, _BATCH, _METRIC_BATCH = 250, 6000, 8000, 100, 1000
@@ -60,7 +64,7 @@ class MlflowTracker:
         if parent is not None:
             own |= {"mlflow.parentRunId": parent, "sweep": parent}
         if key is not None:
-            own |= {"journal": key}
+            own |= {"journal": key, **_heartbeat()}
         own |= tags or {}
 
         def create() -> str:
@@ -78,7 +82,7 @@ class MlflowTracker:
 
     def log_params(self, params: Mapping[str, ParamValue]) -> None:
         """Log params, as their text on a command line; what is too long for MLflow is whole in a file."""
-        fitting = self._fitting({key: _as_override(value) for key, value in params.items()}, _MAX_PARAM, "params")
+        fitting = self._fitting({key: as_override(value) for key, value in params.items()}, _MAX_PARAM, "params")
         texts = [Param(key, text) for key, text in fitting.items()]
         with storing(self._uri):
             for start in range(0, len(texts), _BATCH):
@@ -171,6 +175,14 @@ class MlflowTracker:
                 if tag in known:
                     self._client.delete_tag(self._run_id, tag)
 
+    def alive(self) -> None:
+        """Renew the tag ``heartbeat``; a run that was taken for vanished, as its host was cut off for long, goes on."""
+        with storing(self._uri):
+            run = self._client.get_run(self._run_id)
+            if run.info.status == Status.KILLED and run.data.tags.get("failure") == VANISHED:
+                self.resume()
+            self._client.log_batch(self._run_id, tags=[RunTag(*each) for each in _heartbeat().items()])
+
     def _model_id(self, experiment_id: str) -> str:
         """The id of the run's model, which an earlier attempt may have asked for."""
         of_this_run = f"source_run_id = '{self._run_id}'"
@@ -193,31 +205,32 @@ class MlflowTracker:
 
 
 def deliver(uri: str) -> Callable[[Opening], MlflowTracker]:
-    """What opens the run of a journal in the store at ``uri``."""
+    """What opens the run of a journal in the store at ``uri``, and its sweep's parent run before it."""
 
     def open_run(opening: Opening) -> MlflowTracker:
         client = connect(uri)
-        return MlflowTracker.open(
-            client,
-            uri,
-            experiment_id(client, uri, opening.experiment),
-            opening.name,
-            parent=opening.parent,
-            key=opening.key,
-            began_ms=opening.began_ms,
-            tags=opening.tags,
-        )
+        with _alone(opening):
+            return MlflowTracker.open(
+                client,
+                uri,
+                experiment_id(client, uri, opening.experiment),
+                opening.name,
+                parent=_parent(client, uri, opening.parent) if opening.parent else None,
+                key=opening.key,
+                began_ms=opening.began_ms,
+                tags=opening.tags,
+            )
 
     return open_run
 
 
-def find(client: MlflowClient, experiment_id: str, key: str) -> str | None:
-    """The id of the run whose journal is called ``key``.
+def find(client: MlflowClient, key: str, experiment_id: str | None = None) -> str | None:
+    """The id of the run whose journal is called ``key``, in that experiment or in any.
 
     Raises:
         Refused: somebody deleted that run.
     """
-    found = client.search_runs([experiment_id], f"tags.journal = '{key}'", ViewType.ALL)
+    found = _with_key(client, key, experiment_id)
     active = sorted(run.info.run_id for run in found if run.info.lifecycle_stage == "active")
     if found and not active:
         raise Refused(f"run {found[0].info.run_id} was deleted: nothing more of it is kept")
@@ -226,22 +239,54 @@ def find(client: MlflowClient, experiment_id: str, key: str) -> str | None:
     return active[0] if active else None
 
 
+def _with_key(client: MlflowClient, key: str, experiment_id: str | None = None) -> Sequence[Run]:
+    experiments = [experiment_id] if experiment_id else [each.experiment_id for each in client.search_experiments()]
+    return list(client.search_runs(experiments, f"tags.journal = '{key}'", ViewType.ALL))
+
+
 def _once(client: MlflowClient, experiment_id: str, key: str, create: Callable[[], str]) -> str:
-    if (there := find(client, experiment_id, key)) is not None:
+    if (there := find(client, key, experiment_id)) is not None:
         return there
     created = create()
-    return find(client, experiment_id, key) or created
+    return find(client, key, experiment_id) or created
 
 
-def _as_override(value: ParamValue) -> str:
-    """A value as it would be typed on a command line."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return str(value).lower()
-        case _:
-            return str(value)
+_parents: dict[tuple[str, str], str] = {}
+
+
+def _parent(client: MlflowClient, uri: str, key: str) -> str | None:
+    """The id of a sweep's parent run, deleted or not, which is opened where it is not there yet.
+
+    None where neither the store nor a journal has it: its run is then kept without.
+    """
+    if (known := _parents.get((uri, key))) is not None:
+        return known
+    with storing(uri):
+        there = sorted(_with_key(client, key), key=lambda run: (run.info.lifecycle_stage != "active", run.info.run_id))
+    if there:
+        run_id = str(there[0].info.run_id)
+    else:
+        opening = journals.read(journals.root() / key).opening
+        if opening is None:
+            return None
+        run_id = deliver(uri)(opening).run_id
+    return _parents.setdefault((uri, key), run_id)
+
+
+@contextmanager
+def _alone(opening: Opening) -> Iterator[None]:
+    """While a sweep's parent run is opened: its own journal and those of its runs all ask for it."""
+    folder = journals.root() / opening.key
+    if opening.jobs is None or not folder.is_dir():
+        yield
+        return
+    with FileLock(folder / "opening"):
+        yield
+
+
+def _heartbeat() -> dict[str, str]:
+    """By what others see that a run is alive: now, in seconds since 1970."""
+    return {"heartbeat": str(int(time.time()))}
 
 
 def _user() -> str:

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mnist_exp.tracking import forwarding, journal, mlflow, store
+from mnist_exp.tracking import journal, mlflow, store
 from mnist_exp.tracking.forwarding import JournalTracker, Unsent
-from mnist_exp.tracking.journal import Journal, Opening
+from mnist_exp.tracking.journal import Jobs, Journal, Opening
 
 # How long a store may be away before what waits for it is left to `mnist-exp sync`.
 PATIENCE_S = 10.0
@@ -35,17 +35,26 @@ class Settlement:
     mistakes: list[tuple[str, Exception]] = field(default_factory=list)
 
 
-def opening(name: str, uri: str, experiment: str, parent: str | None, tags: Mapping[str, str]) -> Opening:
-    """The first entry of a new run's journal."""
+def opening(
+    name: str,
+    uri: str,
+    experiment: str,
+    parent: str | None,
+    tags: Mapping[str, str],
+    jobs: Jobs | None = None,
+    key: str | None = None,
+) -> Opening:
+    """The first entry of a run's journal: of a new one, unless it has a ``key`` already."""
     return Opening(
-        key=journal.new_key(),
+        key=key or journal.new_key(),
         name=name,
         uri=store.redact(uri),
         experiment=experiment,
         parent=parent,
-        tags={**tags, **forwarding.heartbeat()},
+        tags=tags,
         began_ms=int(time.time() * 1000),
         host=journal.host(),
+        jobs=jobs,
     )
 
 

@@ -14,12 +14,13 @@ from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 
 from mnist_exp import project, redaction
 from mnist_exp.config import TrackingConfig
-from mnist_exp.errors import Refused, StoreError, first_line
+from mnist_exp.errors import Refused, StoreAway, StoreError, first_line
 from mnist_exp.imports import importing
 from mnist_exp.text import received
 
@@ -72,6 +73,10 @@ def named(uri: str | None) -> str:
         raise StoreError(
             f"tracking.uri must be a database or a server, such as sqlite:///runs.db or http://host:5000. "
             f"Received: {received(redact(uri))}"
+        )
+    if scheme.lower().startswith("http") and not urlsplit(uri).hostname:
+        raise StoreError(
+            f"tracking.uri must name a server, such as http://host:5000. Received: {received(redact(uri))}"
         )
     if scheme.lower() == "sqlite" and len(uri) <= len(_SQLITE):
         raise StoreError(f"tracking.uri must name a file, such as sqlite:///runs.db. Received: {uri!r}")
@@ -179,7 +184,7 @@ def mend(database: Path) -> bool:
 
 @contextmanager
 def storing(uri: str) -> Iterator[None]:
-    """Turn whatever the store's libraries raise within into one StoreError."""
+    """Turn whatever the store's libraries raise within into one StoreError: StoreAway where no server answers."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -189,8 +194,8 @@ def storing(uri: str) -> Iterator[None]:
         reason = redaction.redact(first_line(error))
         if getattr(error, "error_code", None) in _FINAL:
             raise Refused(f"the tracking store {redact(uri)} refused it: {reason}") from error
-        if "Max retries exceeded" in reason:  # the rest of it is the HTTP client's inner life
-            reason = "no server answers there"
+        if "Max retries exceeded" in reason and "SSLError" not in reason:  # the rest is the HTTP client's inner life
+            raise StoreAway(f"the tracking store {redact(uri)} cannot be used: no server answers there") from error
         raise StoreError(f"the tracking store {redact(uri)} cannot be used: {reason}") from error
 
 

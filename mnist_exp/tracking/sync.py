@@ -9,8 +9,9 @@ from pathlib import Path
 from mnist_exp.errors import Refused, StoreError, first_line
 from mnist_exp.tracking import delivery, store
 from mnist_exp.tracking import journal as journals
+from mnist_exp.tracking.entries import VANISHED
 from mnist_exp.tracking.journal import Busy, Gone, Journal, Reading
-from mnist_exp.tracking.tracker import Status
+from mnist_exp.tracking.tracker import Status, Tracker
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class Found:
     remark: str = ""
 
 
-CloseSweep = Callable[[Reading, str], None]
+CloseSweep = Callable[[Reading, str, Tracker], None]
 """Closes the parent run of a sweep whose process did not, in the store at a URI; may raise StoreError."""
 
 
@@ -63,7 +64,9 @@ def sync(
     ``hosts``, which somebody says are gone. With ``only``, what is for other stores than that one is left for later.
     """
     away: dict[str, str] = {}  # a store that does not answer once is not asked for every run
-    found = sorted((journals.read(folder) for folder in journals.folders(where)), key=lambda each: each.opening is None)
+    found = sorted(
+        (journals.read(folder) for folder in journals.folders(where)), key=lambda each: each.jobs is not None
+    )
     for earlier in found:
         reading = journals.read(earlier.folder)  # what happened before may have taken a while
         if only is not None and reading.uri != store.redact(only):
@@ -92,7 +95,7 @@ def sync(
         settled = _settled(journal, now, close_sweep, uri)
         if settled is None:
             continue
-        if settled.state is State.WAITING and reading.opening is not None:
+        if settled.state is State.WAITING and reading.jobs is None:
             away[reading.uri] = settled.remark
         yield settled
 
@@ -120,14 +123,11 @@ def _settled(journal: Journal, reading: Reading, close_sweep: CloseSweep, uri: s
         journal.remove()  # its process ended before it had written a line
         return None
     try:
-        if reading.opening is None and reading.sweep is None:
-            return _found(reading, State.UNREADABLE, remark="its first line is damaged: nothing says whose it was")
         if reading.opening is None:
-            close_sweep(reading, uri or _uri(reading.uri))
-            journal.remove()
-            return _found(reading, State.SENT, vanished=vanished)
-        if vanished:
-            journal.append("tags", {"failure": "vanished"}, reading.last_sign_ms)
+            return _found(reading, State.UNREADABLE, remark="its first line is damaged: nothing says whose it was")
+        is_open_sweep = reading.jobs is not None and (vanished or reading.left)
+        if vanished and not is_open_sweep:
+            journal.append("tags", {"failure": VANISHED}, reading.last_sign_ms)
             journal.append("close", {"status": Status.KILLED.value}, reading.last_sign_ms)
         told = any("journal.damaged" in entry.content for entry in reading.entries if entry.kind == "tags")
         if reading.damaged and not told:
@@ -137,7 +137,15 @@ def _settled(journal: Journal, reading: Reading, close_sweep: CloseSweep, uri: s
 
         if uri is not None:  # another store, which has nothing of what was sent before
             journal.sent = 0
-        refused = delivery.send(journal, reading.opening, mlflow.deliver(uri or _uri(reading.uri)))
+        target = uri or _uri(reading.uri)
+        deliver = mlflow.deliver(target)
+        if is_open_sweep:
+            parent = deliver(reading.opening)
+            delivery.send(journal, reading.opening, deliver)
+            close_sweep(reading, target, parent)
+            journal.remove()
+            return _found(reading, State.SENT, waiting, vanished)
+        refused = delivery.send(journal, reading.opening, deliver)
         remark = f"damaged lines: {len(reading.damaged)}" if reading.damaged else ""
         if refused:
             return _found(reading, State.REFUSED, waiting, vanished, refused[0])
@@ -161,15 +169,14 @@ def _settled(journal: Journal, reading: Reading, close_sweep: CloseSweep, uri: s
 def _found(
     reading: Reading, state: State, entries: int | None = None, vanished: bool = False, remark: str = ""
 ) -> Found:
-    name = reading.opening.name if reading.opening else "a sweep"
+    name = reading.opening.name if reading.opening else reading.folder.name
     return Found(reading.folder, name, state, reading.unsent if entries is None else entries, vanished, remark)
 
 
 def _elsewhere(reading: Reading, hosts: tuple[str, ...]) -> Found | None:
-    host = reading.opening.host if reading.opening else (reading.sweep or {}).get("host", journals.host())
-    if reading.ended is not None or host in (journals.host(), *hosts):
+    if reading.ended is not None or reading.host in (None, journals.host(), *hosts):
         return None
-    return _found(reading, State.ELSEWHERE, remark=f"on {host}")
+    return _found(reading, State.ELSEWHERE, remark=f"on {reading.host}")
 
 
 def _at_rest(reading: Reading) -> Found | None:

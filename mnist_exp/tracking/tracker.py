@@ -20,6 +20,17 @@ ModelFolder = Path | Callable[[Path], None]
 """A folder with an MLflow model in it, or what will save one to a folder."""
 
 
+def as_override(value: ParamValue) -> str:
+    """A param's value as it would be typed on a command line."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case _:
+            return str(value)
+
+
 class Status(StrEnum):
     """How a run ended, in MLflow's words."""
 
@@ -109,6 +120,10 @@ class Tracker(Protocol):
         """Take a run up again that was closed; the tags that say why it had ended go."""
         ...
 
+    def alive(self) -> None:
+        """Give a sign of life; what others took a long silence for is taken back."""
+        ...
+
 
 @dataclass
 class MemoryTracker:
@@ -168,6 +183,9 @@ class MemoryTracker:
         """Accept everything again."""
         self.status = self.ended_ms = None
         self.tags = {name: value for name, value in self.tags.items() if not name.startswith("failure")}
+
+    def alive(self) -> None:
+        """Nobody waits for a sign of life."""
 
     def _must_be_open(self) -> None:
         if self.status is not None:

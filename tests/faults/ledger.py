@@ -160,17 +160,16 @@ def differences(kept: KeptSweep, undisturbed: KeptSweep) -> list[str]:
 
 
 def _not_as_shown(kept: KeptSweep, program: Program) -> list[str]:
-    """Epochs that a program showed before it was struck, and that no run has as they were measured by then."""
-    if program.struck_ms is None:
-        return []
-    struck_ms: int = program.struck_ms
+    """Epochs that a program showed and that no run has as they were measured by its end."""
+    assert program.ended_ms is not None, "it has ended"
+    ended_ms: int = program.ended_ms
     everything = (*kept.runs, *kept.superseded)
     return [
-        f"{name}: epoch {step}, shown before the process was struck"
+        f"{name}: epoch {step}, shown before the process ended"
         for name, last in program.epochs_seen().items()
         for step in range(1, last + 1)
         if not any(
-            run.record.name == name and any(measured <= struck_ms for measured, _ in run.points["loss"].get(step, ()))
+            run.record.name == name and any(measured <= ended_ms for measured, _ in run.points["loss"].get(step, ()))
             for run in everything
         )
     ]

@@ -43,7 +43,8 @@ class Program:
         lines: what it has said, errors and all, in order.
         code: how it ended, as subprocess says it; None while it runs.
         first_epoch_s, ended_s: seconds from its start to its first epoch's line, and to its end.
-        struck_ms: when it got the last signal from here, in milliseconds since 1970.
+        ended_ms: the same end, in milliseconds since 1970.
+        went_on: how many lines on epochs it wrote after it was struck; some may have been on their way.
     """
 
     def __init__(self, checkout: Checkout, *arguments: str, **environment: str) -> None:
@@ -62,7 +63,8 @@ class Program:
         self.code: int | None = None
         self.first_epoch_s: float | None = None
         self.ended_s: float | None = None
-        self.struck_ms: int | None = None
+        self.ended_ms: int | None = None
+        self.went_on = 0
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read, name="reader")
 
@@ -99,9 +101,11 @@ class Program:
 
     def strike(self, number: signal.Signals) -> int:
         """Send it a signal and wait for its end; the code that it ended with."""
+        before = self._epoch_lines()
         self._process.send_signal(number)
-        self.struck_ms = int(time.time() * 1000)
-        return self.end()
+        code = self.end()
+        self.went_on = self._epoch_lines() - before
+        return code
 
     def end(self) -> int:
         """Wait for its end; the code that it ended with."""
@@ -121,6 +125,10 @@ class Program:
                 seen[name] = int(epoch[1])
         return seen
 
+    def _epoch_lines(self) -> int:
+        with self._changed:
+            return sum(_EPOCH.match(line) is not None for line in self.lines)
+
     def _has(self, texts: tuple[str, ...]) -> bool:
         lines = iter(self.lines)
         return all(any(text in line for line in lines) for text in texts)
@@ -137,6 +145,7 @@ class Program:
         code = self._process.wait()
         with self._changed:
             self.ended_s = time.monotonic() - self._began
+            self.ended_ms = int(time.time() * 1000)
             self.code = code
             self._changed.notify_all()
 

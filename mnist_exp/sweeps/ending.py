@@ -1,0 +1,234 @@
+"""The end of a sweep: its runs ranked, compared and reported on the parent run, which is closed as they ended."""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from mnist_exp.analysis import comparison, frames, leaderboard
+from mnist_exp.analysis.comparison import Comparison
+from mnist_exp.analysis.leaderboard import Leaderboard
+from mnist_exp.analysis.records import Record
+from mnist_exp.errors import Refused, StoreError
+from mnist_exp.sweeps import resume
+from mnist_exp.sweeps.sweep import Sweep, lead_no_more
+from mnist_exp.tracking import journal as journals
+from mnist_exp.tracking import mlflow, outbox, store
+from mnist_exp.tracking.entries import VANISHED
+from mnist_exp.tracking.forwarding import JournalTracker, Unsent
+from mnist_exp.tracking.journal import Journal, Reading
+from mnist_exp.tracking.tracker import Measurement, Status, Tracker
+
+# A process that helped waits so long for the one that leads to end, if that is what it is doing.
+_LEADER_ENDS_S = 5.0
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What came of a sweep.
+
+    Attributes:
+        board: its runs, ranked.
+        comparison: its configurations compared; None where no run began, or where comparing failed.
+        problem: why comparing or reporting failed.
+        unsent: what of that the store does not have.
+    """
+
+    board: Leaderboard
+    comparison: Comparison | None = None
+    problem: Exception | None = None
+    unsent: Unsent | None = None
+
+
+class Postponed(StoreError):
+    """A sweep cannot be ranked and closed yet; ``mnist-exp sync`` will."""
+
+
+def finish(sweep: Sweep, *, interrupted: bool = False) -> Ending:
+    """Rank and compare the jobs, keep that on the parent run and close it: FINISHED only if every job is.
+
+    Raises:
+        Postponed: the store is away, or does not have all of the runs yet.
+        Refused: somebody deleted the parent run.
+    """
+    now_ms = int(time.time() * 1000)
+    parent = lead_no_more(sweep)
+    if parent is None:  # this process helped another
+        resume.help_no_more(sweep.key)
+        parent = _from_leader(sweep)
+    try:
+        ending = close(sweep, parent, interrupted=interrupted, time_ms=now_ms)
+    except Refused:
+        parent.drop()
+        raise
+    except BaseException:
+        with suppress(StoreError):
+            parent.leave(now_ms, interrupted=interrupted)
+        parent.settle(0)
+        raise
+    return replace(ending, unsent=parent.settle(outbox.PATIENCE_S))
+
+
+def _from_leader(sweep: Sweep) -> JournalTracker:
+    """The parent run of a sweep that this process helped with, once the process that led it has ended."""
+    folder = journals.root() / sweep.key
+    try:
+        journal = Journal(folder, patience_s=_LEADER_ENDS_S)
+    except StoreError:
+        raise Postponed("another process leads it, and will rank it") from None
+    opening = journals.read(folder).opening
+    assert opening is not None
+    return JournalTracker(journal, opening, mlflow.deliver(sweep.uri))
+
+
+def close_vanished(reading: Reading, uri: str, parent: Tracker) -> None:
+    """Do for a sweep what its process did not: the sweep whose journal was read, in the store at ``uri``.
+
+    Raises:
+        Postponed: the store is away, or does not have all of the runs yet.
+    """
+    assert reading.opening is not None
+    left = reading.ended
+    ending = close(
+        Sweep.of(reading.opening, uri),
+        parent,
+        interrupted=left is None or bool(left.content["interrupted"]),
+        reason=VANISHED if left is None else "interrupted",
+        time_ms=left.time_ms if left else reading.last_sign_ms,
+    )
+    if isinstance(ending.problem, StoreError):  # to be told again
+        raise ending.problem
+
+
+def close(sweep: Sweep, parent: Tracker, *, interrupted: bool, time_ms: int, reason: str = "interrupted") -> Ending:
+    """Rank, compare, tell ``parent`` and close it; doing that again with the same time changes nothing.
+
+    ``reason`` is its tag ``failure`` where it was ``interrupted``.
+
+    Raises:
+        Postponed: the store is away, or does not have all of the runs yet.
+        Refused: somebody deleted the parent run.
+    """
+    _must_be_complete(sweep)
+    try:
+        shown, found = sweep.parent(), sweep.runs()
+    except Refused:
+        raise
+    except StoreError as error:
+        raise Postponed(str(error)) from error
+    if elsewhere := sum(record.goes_on for record in found):
+        raise Postponed(f"{elsewhere} of its runs go on on another host, as far as can be told from here")
+    board = leaderboard.rank(found)
+    ended = {
+        "jobs/finished": len(board.ranked),
+        "jobs/failed": sum(record.status in ("FAILED", "RUNNING") for record in found),
+        "jobs/killed": sum(record.status == "KILLED" for record in found),
+        "jobs/never_begun": max(0, sweep.total - len(found)),
+    }
+    all_finished = len(board.ranked) == max(sweep.total, len(found))
+    time_ms = max([time_ms, *(record.ended_ms or 0 for record in found)])
+    status = Status.KILLED if interrupted else Status.FINISHED if all_finished else Status.FAILED
+    ending = Ending(board)
+    try:
+        parent.log_metrics(Measurement(ended, time_ms=time_ms))
+        if found:
+            ending = _compared(sweep, shown, found, board, parent, time_ms)
+        parent.set_tags({"mlflow.note.content": _note(board, ending.comparison)})
+        if status is not Status.FINISHED:
+            parent.set_tags({"failure": reason if interrupted else _words(ended)})
+        parent.log_artifact("sweep/leaderboard.csv", board.csv().encode())
+    except Refused:
+        raise
+    except Exception as error:  # noqa: BLE001  whatever it is, the parent ended as its runs did
+        ending = replace(ending, problem=error)
+    try:
+        parent.close(status, time_ms)
+    except Refused:
+        raise
+    except StoreError as error:
+        raise Postponed(str(error)) from error
+    return ending
+
+
+def _must_be_complete(sweep: Sweep) -> None:
+    of_it = [each for each in map(journals.read, journals.folders(journals.root())) if _is_of(each, sweep)]
+    if waiting := [run for run in of_it if run.unsent > 0 or run.ended is None]:
+        raise Postponed(f"{len(waiting)} of its runs are not in the store yet")
+    if others := resume.claims(sweep.key):
+        raise Postponed(f"{others} of its runs go on in another process, which will rank it")
+
+
+def _is_of(run: Reading, sweep: Sweep) -> bool:
+    return run.opening is not None and run.opening.parent == sweep.key
+
+
+def _words(ended: Mapping[str, int]) -> str:
+    """How many jobs ended otherwise than they should: ``1 failed, 2 never begun``."""
+    others = {name.removeprefix("jobs/").replace("_", " "): count for name, count in ended.items()}
+    return ", ".join(f"{count} {how}" for how, count in others.items() if count and how != "finished")
+
+
+def _compared(
+    sweep: Sweep, shown: Record | None, found: Sequence[Record], board: Leaderboard, parent: Tracker, time_ms: int
+) -> Ending:
+    try:
+        return Ending(board, _compare(sweep, shown, found, parent, time_ms))
+    except StoreError:
+        raise
+    except Exception as error:  # noqa: BLE001  the ranking is worth more than its report
+        return Ending(board, problem=error)
+
+
+def _compare(sweep: Sweep, shown: Record | None, found: Sequence[Record], parent: Tracker, time_ms: int) -> Comparison:
+    """Compare the configurations; the parent gets the report, and the winner in MLflow's own terms."""
+    from mnist_exp.reports import gather
+    from mnist_exp.reports import sweep as page
+
+    client = store.connect(sweep.uri)
+    epochs = frames.epochs_frame(client, sweep.uri, [record.run_id for record in found])
+    result = comparison.compare(found, epochs, comparison.measure("val_accuracy"))
+    assert shown is not None, "runs have a parent"
+    parent.log_artifact("sweep/report.html", page.html(gather.sweep(client, sweep.uri, result, epochs, shown)).encode())
+    parent.set_tags({"conclusion": result.conclusion()})
+    if (winner := result.winner) is not None and winner.spread is not None:
+        parent.set_tags({"winner": winner.label(result.keys)})
+        figures = {
+            "best/val_accuracy": max(winner.best.values()),
+            "winner/val_accuracy_mean": winner.spread.mean,
+            "winner/seeds": winner.spread.n,
+        }
+        if winner.spread.n > 1:
+            figures |= {"winner/val_accuracy_low": winner.spread.low, "winner/val_accuracy_high": winner.spread.high}
+        parent.log_metrics(Measurement(figures, time_ms=time_ms))
+    return result
+
+
+def _note(board: Leaderboard, result: Comparison | None) -> str:
+    """The ranking as markdown, for the top of the parent's page in the MLflow UI."""
+    said = [f"{result.conclusion()}\n", "Artifacts: `sweep/report.html`\n"] if result else []
+    if result and result.has_seeds:
+        return "\n".join([*said, *_configurations(result)])
+    titles = ["#", *board.keys, *(title for _, title in leaderboard.COLUMNS)]
+    lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
+    for place, record in enumerate(board.ranked, 1):
+        params = [record.params.get(key, "") for key in board.keys]
+        metrics = [f"{record.metrics.get(metric, float('nan')):.4g}" for metric, _ in leaderboard.COLUMNS]
+        lines.append(f"| {' | '.join([str(place), *params, *metrics])} |")
+    lines += [f"\n{record.status}: {record.name}" for record in board.others]
+    return "\n".join([*said, *lines])
+
+
+def _configurations(result: Comparison) -> list[str]:
+    metric = result.measure.metric
+    titles = ["#", *result.keys, "seeds", f"mean {metric}", "95 % interval", "against the first", "without a result"]
+    lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
+    for place, row in enumerate(result.rows, 1):
+        figures = ["", "", ""]
+        if row.spread:
+            interval = f"{row.spread.low:.4f} .. {row.spread.high:.4f}" if row.spread.n > 1 else "one seed"
+            against = row.against_winner.words() if row.against_winner else ""
+            figures = [f"{row.spread.mean:.4f}", interval, against]
+        keys = [row.params.get(key, "") for key in result.keys]
+        cells = [str(place) if row.spread else "-", *keys, str(len(row.finished)), *figures, row.how_others_ended()]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
