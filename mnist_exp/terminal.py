@@ -187,11 +187,12 @@ def journal(found: "Found") -> None:
     name, entries, folder = shown(found.name), f"{found.entries} entries", shown(str(found.folder))
     vanished = "its process vanished, closed as KILLED; " if found.vanished else ""
     remark = f" ({shown(found.remark)})" if found.remark else ""
+    sent = vanished.removesuffix("; ") if found.vanished and not found.entries else f"{vanished}{entries} sent"
     said = {
         "running": f"{name}: goes on",
         "on another host": f"{name}: goes on {shown(found.remark)}, as far as can be told from here",
         "waiting": f"[yellow]{name}[/]: {vanished}{entries} wait{remark}",
-        "sent": f"[green]✓[/] {name}: {vanished}{entries} sent{remark}",
+        "sent": f"[green]✓[/] {name}: {sent}{remark}",
         "resumable": f"[green]✓[/] {name}: {vanished}can be taken up again with resume=true{remark}",
         "refused": f"[red]{name}[/]: {vanished}the store will not take all of it{remark}, see {folder}",
         "unreadable": f"[red]{name}[/]: {folder} cannot be read{remark}",
