@@ -1,38 +1,31 @@
 """The Hydra application: a command line in, runs out, an exit code at the end.
 
-Nothing starts before everything was checked: one config for a single run, every job's for a sweep. Both happen in
-:class:`BeforeStart`, which Hydra calls before it creates a folder or launches a job.
+Nothing starts before everything was checked: Hydra calls :mod:`mnist_exp.before_start` for that, as its callback.
 """
 
 import math
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hydra
-from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from mnist_exp import project, tables, terminal
-from mnist_exp.compose import expand, explain, launched_here, register, this_job, to_run_config, without_resume
+from mnist_exp.before_start import tell
+from mnist_exp.compose import launched_here, register, this_job, to_run_config
 from mnist_exp.config import RunConfig
-from mnist_exp.errors import ConfigError, MnistExpError, RunFailed, StoreAway, StoreError, first_line
+from mnist_exp.errors import MnistExpError, RunFailed, first_line
 from mnist_exp.imports import importing, interrupt, interrupted
-from mnist_exp.redaction import redact, redacted_file
 
 if TYPE_CHECKING:
-    from hydra.core.utils import JobReturn
-
-    from mnist_exp.data.datasets import Dataset
     from mnist_exp.sweeps.sweep import Sweep
-    from mnist_exp.tracking.forwarding import Unsent
+    from mnist_exp.tracking.sender import Unsent
 
 # The jobs of this process that failed: what the exit code goes by where the store cannot be asked.
 _failed: list[str] = []
@@ -61,7 +54,7 @@ def main(after_sweep: "Callable[[Sweep], None] | None" = None) -> int:
     except RunFailed:
         code = RunFailed.exit_code  # told when it happened
     except Exception as error:  # noqa: BLE001  whatever it is, a sweep that was opened must be closed
-        code = _tell(error, with_traceback=wants_traceback)
+        code = tell(error, with_traceback=wants_traceback)
     try:
         terminal.unsent(_settle()[0])  # in a sweep, the next run trains while the last words of the one before are sent
     except KeyboardInterrupt:
@@ -125,125 +118,6 @@ def _app(composed: DictConfig) -> float:
     return best
 
 
-class BeforeStart(Callback):
-    """Checks everything before anything starts, and opens the parent run of a sweep.
-
-    Hydra turns whatever a callback raises into a warning and goes on, so what must stop the program leaves as
-    SystemExit.
-    """
-
-    def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Check a single run's config, and that its data can be had."""
-        with _stopping_on_error():
-            _check_store_and_data([to_run_config(config)])
-
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Check every job's config and data, then open the sweep."""
-        with _stopping_on_error():
-            keys, jobs, composed = expand(config)
-            configs = [to_run_config(each) for each in composed or [config]]
-            if len(uris := {each.tracking.uri for each in configs}) > 1:
-                raise ConfigError.rule(
-                    "tracking.uri", "must be the same for all jobs of a sweep", sorted(map(str, uris))
-                )
-            used = _check_store_and_data(configs)
-            if len(names := sorted(dataset.name for dataset in used)) > 1:
-                raise ConfigError.rule("data", "must be one data set in a sweep, which ranks its runs", names)
-            with importing():
-                from mnist_exp import identity
-                from mnist_exp.sweeps import sweep
-                from mnist_exp.tracking import store
-
-            experiment = store.experiment_name(configs[0].tracking, used[0].name)
-            uri = store.resolve(configs[0].tracking.uri)
-            kept = [list(map(redact, job)) for job in jobs]
-            own = [identity.of(each, used[0]) for each in configs]
-            for number, each in enumerate(own):
-                if each in own[:number]:  # it would count as a second sample
-                    job = [override for override in kept[number] if override.partition("=")[0] in keys]
-                    raise ConfigError.rule("a sweep", "must have each job once", " ".join(job))
-            whole = identity.together(own)
-            command = without_resume(config.hydra.overrides.task)
-            if any(each.resume for each in configs):
-                reason = sweep.take_up(uri, experiment, keys, len(jobs), whole, command, configs)
-                if reason is None:
-                    terminal.sweep_resumes(keys, len(jobs))
-                    return
-                terminal.warning(f"not resumed: {reason}; the sweep starts afresh")
-            sweep.begin(uri, experiment, keys, kept, whole, command)
-            terminal.sweep_begins(keys, len(jobs))
-
-    def on_job_start(self, config: DictConfig, **_: Any) -> None:
-        """Take secrets out of what Hydra has written of the job's config."""
-        if config.hydra.output_subdir is not None:
-            for file in (Path(config.hydra.runtime.output_dir) / config.hydra.output_subdir).glob("*.yaml"):
-                _redact_file(file)
-
-    def on_job_end(self, config: DictConfig, job_return: "JobReturn", **_: Any) -> None:  # noqa: ARG002
-        """Let go of the job's configs, which Hydra would keep until the sweep ends: half a megabyte each."""
-        job_return.cfg = job_return.hydra_cfg = None
-
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Take secrets out of what Hydra has written of the sweep's."""
-        _redact_file(Path(config.hydra.sweep.dir) / "multirun.yaml")
-
-
-def _redact_file(file: Path) -> None:
-    content = file.read_bytes() if file.is_file() else b""
-    if (kept := redacted_file(content)) != content:
-        file.write_bytes(kept)
-
-
-def _check_store_and_data(configs: Sequence[RunConfig]) -> "list[Dataset]":
-    """Make sure that the store can be used and the data can be had and split; tells which data sets those are."""
-    with importing():
-        from mnist_exp.commands.sync import tidy
-        from mnist_exp.data import datasets
-        from mnist_exp.tracking import journal, store
-
-    _writable(project.root())
-    uris = list(dict.fromkeys(store.resolve(config.tracking.uri) for config in configs))
-    used: list[Dataset] = []
-    with ThreadPoolExecutor(max_workers=1) as reader:  # files are read while MLflow is imported
-        reading = {data: reader.submit(datasets.load, data) for data in dict.fromkeys(each.data for each in configs)}
-        away = _away(uris, must_answer=any(config.resume for config in configs))
-        journal.check(journal.root())
-        for uri in uris:
-            if uri not in away:
-                tidy(uri)
-    for data, loaded in reading.items():
-        dataset = loaded.result()
-        datasets.split(dataset, data)
-        if dataset not in used:
-            used.append(dataset)
-            terminal.dataset(dataset)
-    return used
-
-
-def _away(uris: Sequence[str], *, must_answer: bool) -> list[str]:
-    """Which stores do not answer now; what they are to have is sent when they do."""
-    from mnist_exp.tracking import store
-
-    away = []
-    for uri in uris:
-        try:
-            store.connect(uri)
-        except StoreAway as error:
-            if must_answer:
-                raise StoreError(f"resume=true asks the store what there is already: {error}") from error
-            terminal.store_is_away(str(error))
-            away.append(uri)
-    return away
-
-
-def _writable(folder: Path) -> None:
-    """Hydra keeps each job's config and log below the project's folder."""
-    for name in ("outputs", "multirun"):
-        place = folder / name
-        if not os.access(place if place.exists() else folder, os.W_OK) or place.is_file():
-            raise StoreError(f"{place} must be a folder that can be written to. Received: one that cannot")
-
-
 def _system_metrics(config: RunConfig) -> bool:
     wanted = os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING")
     return wanted.lower() in ("1", "true") if wanted else config.tracking.system_metrics
@@ -284,7 +158,7 @@ def _finish_sweep(code: int, after_sweep: "Callable[[Sweep], None] | None") -> i
     except KeyboardInterrupt:
         code = INTERRUPTED
     except Exception as error:  # noqa: BLE001  whatever it is, the parent run is still to be closed
-        code = code or _tell(error)
+        code = code or tell(error)
     try:
         with suppress(Exception):  # finish says what it misses
             tidy(sweep.uri)  # what could not be sent while the sweep went on may be by now
@@ -295,9 +169,9 @@ def _finish_sweep(code: int, after_sweep: "Callable[[Sweep], None] | None") -> i
         terminal.postponed(str(error))
         return code or (RunFailed.exit_code if _failed else 0)
     except Exception as error:  # noqa: BLE001  it is told as any other
-        return code or _tell(error)
+        return code or tell(error)
     if ending.problem is not None:
-        code = code or _tell(ending.problem)
+        code = code or tell(ending.problem)
     if ending.comparison is not None and ending.comparison.has_seeds:
         tables.comparison(ending.comparison)
     else:
@@ -307,22 +181,3 @@ def _finish_sweep(code: int, after_sweep: "Callable[[Sweep], None] | None") -> i
     else:
         terminal.unsent([("the sweep", ending.unsent)])
     return code or (RunFailed.exit_code if ending.board.others else 0)
-
-
-@contextmanager
-def _stopping_on_error() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        raise SystemExit(_tell(error)) from error
-
-
-def _tell(error: Exception, *, with_traceback: bool = False) -> int:
-    """Show a user's mistake as its one line, and one of the program's as a traceback; the exit code of either."""
-    wrong = explain(error)
-    if wrong is None or with_traceback:
-        terminal.traceback(error)
-    if wrong is None:
-        return 1
-    terminal.error(str(wrong))
-    return wrong.exit_code

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mnist_exp.analysis.records import Record
     from mnist_exp.data.datasets import Dataset
     from mnist_exp.run import Job, Result
-    from mnist_exp.tracking.forwarding import Unsent
+    from mnist_exp.tracking.sender import Unsent
     from mnist_exp.tracking.sync import Found
     from mnist_exp.training.epochs import Epoch
 

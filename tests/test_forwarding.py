@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from mnist_exp.errors import Refused, StoreError
-from mnist_exp.tracking import delivery, forwarding
+from mnist_exp.tracking import delivery, sender
 from mnist_exp.tracking import journal as journals
-from mnist_exp.tracking.forwarding import JournalTracker, Unsent
+from mnist_exp.tracking.forwarding import JournalTracker
 from mnist_exp.tracking.journal import Journal, Opening
+from mnist_exp.tracking.sender import Unsent
 from mnist_exp.tracking.tracker import (
     Content,
     DatasetInput,
@@ -132,7 +133,7 @@ Begin = Callable[..., JournalTracker]
 @pytest.fixture
 def begin(folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Begin:
     """Begins a run whose journal is sent to the store that is given."""
-    monkeypatch.setattr(forwarding, "_FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(sender, "_FIRST_PAUSE_S", 0.001)
     caplog.set_level(logging.CRITICAL)
 
     def make(store: Tracker, gather_s: float = 0) -> JournalTracker:
@@ -270,7 +271,7 @@ class TestSending:
 
     def test_it_gets_a_sign_of_life_before_what_gathered(self, begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
         """For others may have taken the run for vanished meanwhile, and what gathered may be its end."""
-        monkeypatch.setattr(forwarding, "_HEARTBEAT_S", -1.0)
+        monkeypatch.setattr(sender, "_HEARTBEAT_S", -1.0)
         tracker = begin(store := Recording())
         tracker.close(Status.FINISHED, 3000)
         assert tracker.settle(LONG_S) is None
@@ -279,7 +280,7 @@ class TestSending:
     def test_one_that_cannot_even_be_opened_is_opened_when_it_is_back(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr(forwarding, "_FIRST_PAUSE_S", 0.001)
+        monkeypatch.setattr(sender, "_FIRST_PAUSE_S", 0.001)
         caplog.set_level(logging.CRITICAL)
         away, memory = Away(), MemoryTracker()
 

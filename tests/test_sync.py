@@ -15,7 +15,7 @@ from mnist_exp.errors import Refused, StoreError
 from mnist_exp.identity import Identity
 from mnist_exp.sweeps import sweep as sweeps
 from mnist_exp.sweeps.sweep import Sweep
-from mnist_exp.tracking import delivery, forwarding, mlflow, store
+from mnist_exp.tracking import delivery, mlflow, sender, store
 from mnist_exp.tracking import journal as journals
 from mnist_exp.tracking.forwarding import JournalTracker
 from mnist_exp.tracking.journal import Journal, Opening
@@ -37,7 +37,7 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(autouse=True)
 def root(journals_root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Path:
     """Where the journals lie."""
-    monkeypatch.setattr(forwarding, "_FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(sender, "_FIRST_PAUSE_S", 0.001)
     caplog.set_level(logging.CRITICAL)
     return journals_root
 
@@ -102,7 +102,7 @@ def ran(root: Path, uri: str) -> Iterator[Ran]:
         if status is not None:
             tracker.close(status, DIED_S * 1000)
         assert tracker.settle(0) is not None
-        tracker._thread.join(60)
+        tracker._sender.join()
         os.utime(root / name / "journal.jsonl", (DIED_S, DIED_S))
         if held:
             held_ones.append(Journal(root / name))

@@ -15,8 +15,9 @@ from mnist_exp.sweeps.sweep import Sweep, lead_no_more
 from mnist_exp.tracking import journal as journals
 from mnist_exp.tracking import mlflow, outbox, store
 from mnist_exp.tracking.entries import VANISHED
-from mnist_exp.tracking.forwarding import JournalTracker, Unsent
+from mnist_exp.tracking.forwarding import JournalTracker
 from mnist_exp.tracking.journal import Journal, Reading
+from mnist_exp.tracking.sender import Unsent
 from mnist_exp.tracking.tracker import Measurement, Status, Tracker
 
 # A process that helped waits so long for the one that leads to end, if that is what it is doing.

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mnist_exp.tracking import journal, mlflow, store
-from mnist_exp.tracking.forwarding import JournalTracker, Unsent
+from mnist_exp.tracking.forwarding import JournalTracker
 from mnist_exp.tracking.journal import Jobs, Journal, Opening
+from mnist_exp.tracking.sender import Unsent
 
 # How long a store may be away before what waits for it is left to `mnist-exp sync`.
 PATIENCE_S = 10.0

@@ -26,8 +26,8 @@ from faults.proxy import (
 )
 from mnist_exp import cli, project
 from mnist_exp.analysis import records
-from mnist_exp.tracking import forwarding, mlflow, outbox, store
 from mnist_exp.tracking import journal as journals
+from mnist_exp.tracking import mlflow, outbox, sender, store
 from mnist_exp.tracking.forwarding import JournalTracker
 from mnist_exp.tracking.journal import Journal
 from mnist_exp.tracking.tracker import DatasetInput, Measurement, Status
@@ -174,8 +174,8 @@ class TestDelivery:
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
-        monkeypatch.setattr(forwarding, "_FIRST_PAUSE_S", 0.001)
-        monkeypatch.setattr(forwarding, "_LONGEST_PAUSE_S", 0.01)
+        monkeypatch.setattr(sender, "_FIRST_PAUSE_S", 0.001)
+        monkeypatch.setattr(sender, "_LONGEST_PAUSE_S", 0.01)
         caplog.set_level(logging.CRITICAL)
         yield
         store.connect.cache_clear()
