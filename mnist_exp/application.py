@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 # The jobs of this process that failed: what the exit code goes by where the store cannot be asked.
 _failed: list[str] = []
+
+_BEGAN_MS = int(time.time() * 1000)
 
 INTERRUPTED = 130
 """What a shell gives a command that Ctrl-C ended."""
@@ -141,12 +144,19 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     interrupt(number, frame)
 
 
+def _too_late(error: Exception) -> int:
+    """Tell of an error when the runs have ended: it is no longer so that nothing was started."""
+    tell(error)
+    return RunFailed.exit_code
+
+
 def _finish_sweep(code: int, after_sweep: "Callable[[Sweep], None] | None") -> int:
     """Close the parent run of the sweep, if there was one, and show its ranking."""
     if "MNIST_EXP_SWEEP" not in os.environ:  # asked without the imports that a single run may not need
         return code
     with importing():
         from mnist_exp.commands.sync import tidy
+        from mnist_exp.sweeps import resume
         from mnist_exp.sweeps.ending import Postponed, finish
         from mnist_exp.sweeps.sweep import Sweep
 
@@ -158,20 +168,23 @@ def _finish_sweep(code: int, after_sweep: "Callable[[Sweep], None] | None") -> i
     except KeyboardInterrupt:
         code = INTERRUPTED
     except Exception as error:  # noqa: BLE001  whatever it is, the parent run is still to be closed
-        code = code or tell(error)
+        code = code or _too_late(error)
     try:
         with suppress(Exception):  # finish says what it misses
             tidy(sweep.uri)  # what could not be sent while the sweep went on may be by now
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    try:
         ending = finish(sweep, interrupted=code == INTERRUPTED)
     except KeyboardInterrupt:
         return INTERRUPTED
     except Postponed as error:
         terminal.postponed(str(error))
-        return code or (RunFailed.exit_code if _failed else 0)
+        return code or (RunFailed.exit_code if _failed or resume.failed_since(sweep.key, _BEGAN_MS) else 0)
     except Exception as error:  # noqa: BLE001  it is told as any other
-        return code or tell(error)
-    if ending.problem is not None:
-        code = code or tell(ending.problem)
+        return code or _too_late(error)
+    for problem in filter(None, (ending.problem, ending.untold)):
+        code = code or _too_late(problem)
     if ending.comparison is not None and ending.comparison.has_seeds:
         tables.comparison(ending.comparison)
     else:

@@ -36,7 +36,9 @@ class BeforeStart(Callback):
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Check a single run's config, and that its data can be had."""
         with _stopping_on_error():
-            _check_store_and_data([to_run_config(config)])
+            checked = to_run_config(config)
+            (dataset,), away = _check_store_and_data([checked])
+            _check_experiments([checked], dataset, away)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Check every job's config and data, then open the sweep."""
@@ -47,7 +49,7 @@ class BeforeStart(Callback):
                 raise ConfigError.rule(
                     "tracking.uri", "must be the same for all jobs of a sweep", sorted(map(str, uris))
                 )
-            used = _check_store_and_data(configs)
+            used, away = _check_store_and_data(configs)
             if len(names := sorted(dataset.name for dataset in used)) > 1:
                 raise ConfigError.rule("data", "must be one data set in a sweep, which ranks its runs", names)
             with importing():
@@ -59,10 +61,10 @@ class BeforeStart(Callback):
             uri = store.resolve(configs[0].tracking.uri)
             kept = [list(map(redact, job)) for job in jobs]
             own = [identity.of(each, used[0]) for each in configs]
-            for number, each in enumerate(own):
-                if each in own[:number]:  # it would count as a second sample
-                    job = [override for override in kept[number] if override.partition("=")[0] in keys]
-                    raise ConfigError.rule("a sweep", "must have each job once", " ".join(job))
+            if len(set(own)) < len(own):  # it would count as a second sample
+                second = next(number for number, each in enumerate(own) if each in own[:number])
+                job = [override for override in kept[second] if override.partition("=")[0] in keys]
+                raise ConfigError.rule("a sweep", "must have each job once", " ".join(job))
             whole = identity.together(own)
             command = without_resume(config.hydra.overrides.task)
             if any(each.resume for each in configs):
@@ -71,6 +73,7 @@ class BeforeStart(Callback):
                     terminal.sweep_resumes(keys, len(jobs))
                     return
                 terminal.warning(f"not resumed: {reason}; the sweep starts afresh")
+            _check_experiments(configs, used[0], away)
             sweep.begin(uri, experiment, keys, kept, whole, command)
             terminal.sweep_begins(keys, len(jobs))
 
@@ -95,8 +98,11 @@ def _redact_file(file: Path) -> None:
         file.write_bytes(kept)
 
 
-def _check_store_and_data(configs: Sequence[RunConfig]) -> "list[Dataset]":
-    """Make sure that the store can be used and the data can be had and split; tells which data sets those are."""
+def _check_store_and_data(configs: Sequence[RunConfig]) -> "tuple[list[Dataset], list[str]]":
+    """Make sure that the store can be used and the data can be had and split.
+
+    Returns the data sets, and the stores that are away.
+    """
     with importing():
         from mnist_exp.commands.sync import tidy
         from mnist_exp.data import datasets
@@ -118,7 +124,17 @@ def _check_store_and_data(configs: Sequence[RunConfig]) -> "list[Dataset]":
         if dataset not in used:
             used.append(dataset)
             terminal.dataset(dataset)
-    return used
+    return used, away
+
+
+def _check_experiments(configs: Sequence[RunConfig], dataset: "Dataset", away: Sequence[str]) -> None:
+    """Make sure that there are the experiments that runs will be kept in."""
+    from mnist_exp.tracking import store
+
+    for tracking in dict.fromkeys(config.tracking for config in configs):
+        uri, name = store.resolve(tracking.uri), store.experiment_name(tracking, dataset.name)
+        if uri not in away:
+            store.experiment_id(store.connect(uri), uri, name)
 
 
 def _away(uris: Sequence[str], *, must_answer: bool) -> list[str]:

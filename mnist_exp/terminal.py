@@ -188,11 +188,13 @@ def journal(found: "Found") -> None:
     vanished = "its process vanished, closed as KILLED; " if found.vanished else ""
     remark = f" ({shown(found.remark)})" if found.remark else ""
     sent = vanished.removesuffix("; ") if found.vanished and not found.entries else f"{vanished}{entries} sent"
+    waits = f"{entries} wait" if found.entries else "waits"
     said = {
         "running": f"{name}: goes on",
         "on another host": f"{name}: goes on {shown(found.remark)}, as far as can be told from here",
-        "waiting": f"[yellow]{name}[/]: {vanished}{entries} wait{remark}",
+        "waiting": f"[yellow]{name}[/]: {waits}{remark}",
         "sent": f"[green]✓[/] {name}: {sent}{remark}",
+        "ranked": f"[green]✓[/] {name}: {vanished}the sweep is ranked and closed{remark}",
         "resumable": f"[green]✓[/] {name}: {vanished}can be taken up again with resume=true{remark}",
         "refused": f"[red]{name}[/]: {vanished}the store will not take all of it{remark}, see {folder}",
         "unreadable": f"[red]{name}[/]: {folder} cannot be read{remark}",

@@ -3,26 +3,29 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from conftest import parent_id
 
 from mnist_exp import cli
-from mnist_exp.analysis import records
+from mnist_exp.analysis import frames, records
 from mnist_exp.config import RunConfig
 from mnist_exp.data import datasets
-from mnist_exp.errors import Refused, StoreError
+from mnist_exp.errors import Refused, StoreAway, StoreError
 from mnist_exp.identity import Identity
 from mnist_exp.run import Job, Progress, run
 from mnist_exp.sweeps import ending, resume
 from mnist_exp.sweeps import sweep as sweeps
 from mnist_exp.sweeps.ending import Postponed
+from mnist_exp.sweeps.resume import Standing
 from mnist_exp.sweeps.sweep import Sweep
 from mnist_exp.tracking import journal as journals
 from mnist_exp.tracking import mlflow, store
 from mnist_exp.tracking.forwarding import JournalTracker
 from mnist_exp.tracking.journal import Journal, Opening
+from mnist_exp.tracking.mlflow import MlflowTracker
 from mnist_exp.tracking.tracker import Measurement, MemoryTracker, Status
 from mnist_exp.training.checkpoint import Checkpoint
 from mnist_exp.training.epochs import Epoch
@@ -89,6 +92,17 @@ class TestRun:
         assert [each.status for each in records.everything(store.connect(uri)) if each.name == "refused"] == [
             "FINISHED"
         ]
+
+    def test_one_that_waits_for_its_own_reason_keeps_no_other_waiting(self, root: Path, uri: str) -> None:
+        client = store.connect(uri)
+        client.delete_experiment(client.create_experiment("deleted"))
+        for key, experiment in (("1", "deleted"), ("2", "mnist")):
+            journal = Journal(root / key, new=True)
+            journal.open(replace(opening(key, uri), experiment=experiment))
+            journal.append("close", {"status": "FINISHED"})
+            journal.release()
+        assert sync() == 1
+        assert [folder.name for folder in journals.folders(root)] == ["1"]
 
     def test_another_store_gets_the_whole_of_it(self, root: Path, uri: str) -> None:
         journal = Journal(root / "moved", new=True)
@@ -162,6 +176,72 @@ class TestSweep:
             ending.finish(begun)
         assert sync() == 0
         assert journals.folders(journals.root()) == []
+
+    def test_a_server_that_goes_away_while_it_is_ranked_postpones_it(
+        self, begun: Sweep, uri: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its report is the longest part of that, and is not to be missing for ever."""
+
+        def away(*_: object) -> None:
+            raise StoreAway("no server answers there")
+
+        client = store.connect(uri)
+        experiment = store.experiment_id(client, uri, "mnist")
+        run = MlflowTracker.open(client, uri, experiment, "seed=1", parent=parent_id(begun))
+        run.log_params({"seed": 1})
+        run.set_tags({"dataset": "mnist", "dataset.digest": "d"})
+        run.log_metrics(Measurement({"val_accuracy": 0.5}, 1), Measurement({"best/val_accuracy": 0.5}))
+        run.close(Status.FINISHED)
+        with monkeypatch.context() as patch, pytest.raises(Postponed):  # noqa: PT012
+            patch.setattr(frames, "epochs_frame", away)
+            ending.finish(begun)
+        assert status(uri, parent_id(begun)) == "RUNNING"
+        assert sync() == 0
+        assert status(uri, parent_id(begun)) == "FINISHED"
+        files = {file.path for file in client.list_artifacts(parent_id(begun), "sweep")}
+        assert files >= {"sweep/report.html", "sweep/leaderboard.csv"}
+
+    def test_whoever_helped_one_that_was_closed_meanwhile_closes_it_again(
+        self, begun: Sweep, uri: str, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its first process was being interrupted when this one began to help."""
+        run_id = parent_id(begun)
+        ending.finish(begun, interrupted=True)
+        assert status(uri, run_id) == "KILLED"
+        monkeypatch.setenv("MNIST_EXP_SWEEP", json.dumps(asdict(begun)))
+        resume.help_with(begun.key)
+        assert ending.finish(begun).board.others == []
+        assert status(uri, run_id) == "FAILED", "its job never began"
+        assert records.find(store.connect(uri), run_id).tags["failure"] == "1 never begun"
+        assert not (root / begun.key).exists()
+
+    def test_one_that_goes_on_on_another_host_is_not_led_twice(self, begun: Sweep, uri: str, root: Path) -> None:
+        run_id = parent_id(begun)
+        tracker = sweeps.lead_no_more(begun)
+        assert tracker is not None
+        assert tracker.settle(60) is None
+        root.rename(root.with_name("on the other host"))
+        with pytest.raises(StoreError, match=f"the sweep {run_id} goes on on .*: wait for its end"):
+            sweeps.take_up(uri, "mnist", ["seed"], 1, IDENTITY, ["seed=1"], [])
+
+    def test_single_runs_are_none_of_its_jobs(self, uri: str) -> None:
+        """Also while its parent run has not arrived in the store."""
+        client = store.connect(uri)
+        single = MlflowTracker.open(
+            client, uri, store.experiment_id(client, uri, "mnist"), "x", tags={"kind": "run", **IDENTITY.tags()}
+        )
+        single.close(Status.FINISHED)
+        assert resume.standing(uri, "mnist", IDENTITY, None).finished is not None
+        assert resume.standing(uri, "mnist", IDENTITY, "a key that is not there yet") == Standing()
+
+    def test_a_refused_entry_does_not_keep_it_from_being_ranked(self, begun: Sweep, uri: str, root: Path) -> None:
+        tracker = sweeps.lead_no_more(begun)
+        assert tracker is not None
+        tracker.leave(5_000_000_000_000, interrupted=False)
+        assert tracker.settle(60) is None
+        (root / begun.key / "refused").write_text("a tag")
+        assert sync() == 0
+        assert status(uri, parent_id(begun)) == "FAILED"
 
     def test_a_job_that_another_process_did_is_asked_after(self, begun: Sweep) -> None:
         """Also by a process that leads the sweep and resumes nothing."""

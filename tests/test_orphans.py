@@ -9,7 +9,10 @@ import pytest
 from mnist_exp import cli
 from mnist_exp.analysis import records
 from mnist_exp.analysis.records import SILENT_S, Record
-from mnist_exp.tracking import store
+from mnist_exp.sweeps import ending
+from mnist_exp.sweeps.sweep import Sweep
+from mnist_exp.tracking import mlflow, outbox, store
+from mnist_exp.tracking.journal import Journal
 from mnist_exp.tracking.mlflow import MlflowTracker
 from mnist_exp.tracking.tracker import Measurement, Status
 
@@ -74,8 +77,9 @@ def test_unless_its_host_is_gone(opened: Opened, uri: str) -> None:
 
 def test_one_whose_journal_is_here_is_its_journals_matter(opened: Opened, uri: str, journals_root: Path) -> None:
     run = opened("here", LONG_AGO_S)
-    (journals_root / "here").mkdir(parents=True)
-    assert cli.main(["sync"]) == 0
+    Journal(journals_root / "here", new=True).release()
+    (journals_root / "here" / "journal.jsonl").write_bytes(b"damaged\n")
+    assert cli.main(["sync"]) == 1, "it cannot be read"
     assert kept(uri, run).status == "RUNNING"
     run.close(Status.FINISHED)
 
@@ -127,3 +131,42 @@ def test_a_sweep_waits_for_a_run_that_goes_on(opened: Opened, uri: str) -> None:
     assert cli.main(["sync"]) == 0
     assert kept(uri, parent).status == "RUNNING"
     run.close(Status.FINISHED)
+
+
+def test_a_silent_run_is_killed_also_where_its_sweep_is_closed_first(opened: Opened, uri: str) -> None:
+    parent = opened("sweep of silent ones", LONG_AGO_S, **SWEEP)
+    opened("silent one", LONG_AGO_S, parent=parent.run_id)
+    sweep = Sweep("sweep of silent ones", uri, ("seed",), 1)
+    ending.close(sweep, parent, interrupted=True, time_ms=LONG_AGO_S * 1000)
+    assert (kept(uri, parent).metrics["jobs/failed"], kept(uri, parent).metrics["jobs/killed"]) == (0, 1)
+    assert cli.main(["sync"]) == 0
+
+
+class TestTakenForVanished:
+    """A run that ended while its server was away is RUNNING there, and silent: another host takes it for vanished."""
+
+    @pytest.mark.parametrize("status", Status)
+    def test_what_its_own_host_sends_later_is_what_counts(self, uri: str, journals_root: Path, status: Status) -> None:
+        key = f"ended while away: {status}"
+        opening = outbox.opening(key, uri, "mnist", None, {"kind": "run", "heartbeat": str(LONG_AGO_S)})
+        journal = Journal(journals_root / opening.key, new=True)
+        journal.open(opening)
+        run_id = mlflow.deliver(uri)(opening).run_id
+        if status is not Status.FINISHED:
+            journal.append("tags", {"failure": "its own reason"})
+        journal.append("close", {"status": status.value})
+        journal.release()
+
+        away = journals_root.rename(journals_root.with_name("on the other host"))
+        assert cli.main(["sync"]) == 0
+        assert records.find(store.connect(uri), run_id).tags["failure"] == "vanished"
+        away.rename(journals_root)
+        assert cli.main(["sync"]) == 0
+        found = records.find(store.connect(uri), run_id)
+        assert found.status == status
+        assert found.tags.get("failure") == (None if status is Status.FINISHED else "its own reason")
+
+    def test_a_reason_that_it_gave_itself_stays(self, opened: Opened, uri: str) -> None:
+        run = opened("reasonable", LONG_AGO_S, failure="diverged")
+        assert cli.main(["sync"]) == 0
+        assert (kept(uri, run).status, kept(uri, run).tags["failure"]) == ("KILLED", "diverged")

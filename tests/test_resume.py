@@ -182,7 +182,7 @@ def test_a_job_that_another_process_is_at_is_left_to_it(sweep: Sweep, found: Fou
             assert not again.is_ours
         code, said = sweep(*SWEEP, "resume=true")
         assert code == 0
-        assert "not ranked yet: 1 of its runs go on in another process" in said
+        assert "not ranked yet: another process is at work on it" in said
     assert sweep(*SWEEP, "resume=true")[0] == 0
     (parent,), _ = found()
     assert parent.status == "FINISHED"

@@ -142,7 +142,7 @@ def test_files_that_the_journal_does_not_take_leave_no_parent_open(
     ran(begun, 4, Status.FINISHED, 0.8)
     ran(begun, 10, Status.FINISHED, 0.9)
     monkeypatch.setattr(JournalTracker, "log_artifact", log_artifact)
-    assert str(ending.finish(begun).problem) == "disk full"
+    assert str(ending.finish(begun).untold) == "disk full"
     assert store.connect(begun.uri).get_run(parent_id(begun)).info.status == "FINISHED"
 
 

@@ -327,6 +327,20 @@ class TestMlflow:
         runs = {MlflowTracker.open(client, uri, experiment, "a run").run_id for _ in range(2)}
         assert len(runs) == 2
 
+    def test_a_twin_that_comes_late_is_the_one_that_goes(self, uri: str, opening: Opening) -> None:
+        """Of a request that a slow server finished when another had been answered: the run is at work by then."""
+        tracker = mlflow.deliver(uri)(opening)
+        tracker.log_params({"seed": 17})
+        client = store.connect(uri)
+        experiment = store.experiment_id(client, uri, opening.experiment)
+        for _ in range(5):  # some of them would sort before it
+            client.create_run(experiment, tags={"journal": opening.key})
+        assert mlflow.find(client, opening.key) == tracker.run_id
+        assert mlflow.deliver(uri)(opening).run_id == tracker.run_id
+        assert [run.info.run_id for run in client.search_runs([experiment], f"tags.journal = '{opening.key}'")] == [
+            tracker.run_id
+        ]
+
     def test_twins_are_reduced_to_one_the_same_for_whoever_asks(self, uri: str, opening: Opening) -> None:
         """A network that delivers a request twice, or two processes that ask at once."""
         client = store.connect(uri)

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from mnist_exp import tables, terminal
 from mnist_exp.analysis.records import Record
 from mnist_exp.compose import is_sweep
-from mnist_exp.errors import ConfigError
+from mnist_exp.errors import ConfigError, StoreError
 from mnist_exp.reproduction import claims
 from mnist_exp.reproduction.claims import ClaimAnswer
 from mnist_exp.sweeps.sweep import Sweep
@@ -52,7 +52,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _judge(sweep: Sweep, caveats: Sequence[str]) -> None:
-    parent, runs = sweep.parent(), sweep.runs()
+    try:
+        parent = sweep.parent()
+        runs = sweep.runs(parent)
+    except StoreError as error:
+        raise StoreError(f"no claim is judged: {error}. The same command with resume=true judges them") from error
     if parent is None or not runs:
         return
     datasets = sorted({record.tags.get("dataset", "unknown") for record in runs})

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from mnist_exp import tables, terminal
-from mnist_exp.errors import StoreError
+from mnist_exp.errors import StoreError, first_line
 from mnist_exp.tracking import journal, store, sync
 from mnist_exp.tracking.journal import Reading
 from mnist_exp.tracking.sync import State
@@ -50,10 +50,11 @@ def tidy(uri: str) -> None:
     for each in sync.sync(journal.root(), _close_sweep, only=uri):
         if each.state is State.WAITING:
             waiting.append(each)
-        elif each.vanished or each.state in (State.SENT, State.UNREADABLE):
+        elif each.vanished or each.state in (State.SENT, State.RANKED, State.UNREADABLE):
             terminal.journal(each)
     if waiting:
         terminal.journals_wait(len(waiting), waiting[0].remark)
+        return
     with suppress(StoreError):  # the command itself says what it misses
         _close_orphans(uri)
 
@@ -75,4 +76,5 @@ def _close_orphans(uri: str, gone: Sequence[str] = ()) -> int:
 def _close_sweep(reading: Reading, uri: str, parent: Tracker) -> None:
     from mnist_exp.sweeps import ending
 
-    ending.close_vanished(reading, uri, parent)
+    if (problem := ending.close_vanished(reading, uri, parent)) is not None:
+        terminal.warning(f"there is no report of a sweep: {type(problem).__name__}: {first_line(problem)}")

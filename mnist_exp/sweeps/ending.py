@@ -9,14 +9,15 @@ from mnist_exp.analysis import comparison, frames, leaderboard
 from mnist_exp.analysis.comparison import Comparison
 from mnist_exp.analysis.leaderboard import Leaderboard
 from mnist_exp.analysis.records import Record
-from mnist_exp.errors import Refused, StoreError
+from mnist_exp.errors import Refused, StoreAway, StoreError
 from mnist_exp.sweeps import resume
 from mnist_exp.sweeps.sweep import Sweep, lead_no_more
 from mnist_exp.tracking import journal as journals
 from mnist_exp.tracking import mlflow, outbox, store
 from mnist_exp.tracking.entries import VANISHED
 from mnist_exp.tracking.forwarding import JournalTracker
-from mnist_exp.tracking.journal import Journal, Reading
+from mnist_exp.tracking.journal import Busy, Gone, Journal, Reading
+from mnist_exp.tracking.mlflow import MlflowTracker
 from mnist_exp.tracking.sender import Unsent
 from mnist_exp.tracking.tracker import Measurement, Status, Tracker
 
@@ -32,12 +33,14 @@ class Ending:
         board: its runs, ranked.
         comparison: its configurations compared; None where no run began, or where comparing failed.
         problem: why comparing or reporting failed.
+        untold: why not all of it could be told to the parent run.
         unsent: what of that the store does not have.
     """
 
     board: Leaderboard
     comparison: Comparison | None = None
     problem: Exception | None = None
+    untold: StoreError | None = None
     unsent: Unsent | None = None
 
 
@@ -56,7 +59,10 @@ def finish(sweep: Sweep, *, interrupted: bool = False) -> Ending:
     parent = lead_no_more(sweep)
     if parent is None:  # this process helped another
         resume.help_no_more(sweep.key)
-        parent = _from_leader(sweep)
+        try:
+            parent = _from_leader(sweep)
+        except Gone:  # it closed the sweep when it did not know of our jobs yet
+            return _again(sweep, interrupted, now_ms)
     try:
         ending = close(sweep, parent, interrupted=interrupted, time_ms=now_ms)
     except Refused:
@@ -75,18 +81,39 @@ def _from_leader(sweep: Sweep) -> JournalTracker:
     folder = journals.root() / sweep.key
     try:
         journal = Journal(folder, patience_s=_LEADER_ENDS_S)
-    except StoreError:
+    except Busy:
         raise Postponed("another process leads it, and will rank it") from None
     opening = journals.read(folder).opening
-    assert opening is not None
+    if opening is None:
+        journal.release()
+        raise Postponed(f"the first line of {folder} is damaged")
     return JournalTracker(journal, opening, mlflow.deliver(sweep.uri))
 
 
-def close_vanished(reading: Reading, uri: str, parent: Tracker) -> None:
+def _again(sweep: Sweep, interrupted: bool, time_ms: int) -> Ending:
+    """Close a sweep that was closed before; there is no journal of it any more."""
+    try:
+        shown = sweep.parent()
+        if shown is None:
+            raise Postponed("its parent run is not in the store")
+        parent = MlflowTracker(store.connect(sweep.uri), sweep.uri, shown.run_id)
+        parent.resume()
+    except Refused:
+        raise
+    except StoreError as error:
+        raise Postponed(str(error)) from error
+    ending = close(sweep, parent, interrupted=interrupted, time_ms=time_ms)
+    resume.forget(sweep.key)
+    return ending
+
+
+def close_vanished(reading: Reading, uri: str, parent: Tracker) -> Exception | None:
     """Do for a sweep what its process did not: the sweep whose journal was read, in the store at ``uri``.
 
+    Returns why there is no report, if there is none.
+
     Raises:
-        Postponed: the store is away, or does not have all of the runs yet.
+        StoreError: the store is away, does not have all of the runs yet, or did not take all of it.
     """
     assert reading.opening is not None
     left = reading.ended
@@ -97,8 +124,9 @@ def close_vanished(reading: Reading, uri: str, parent: Tracker) -> None:
         reason=VANISHED if left is None else "interrupted",
         time_ms=left.time_ms if left else reading.last_sign_ms,
     )
-    if isinstance(ending.problem, StoreError):  # to be told again
-        raise ending.problem
+    if ending.untold is not None:
+        raise ending.untold  # to be told again
+    return ending.problem
 
 
 def close(sweep: Sweep, parent: Tracker, *, interrupted: bool, time_ms: int, reason: str = "interrupted") -> Ending:
@@ -112,36 +140,37 @@ def close(sweep: Sweep, parent: Tracker, *, interrupted: bool, time_ms: int, rea
     """
     _must_be_complete(sweep)
     try:
-        shown, found = sweep.parent(), sweep.runs()
+        shown = sweep.parent()
+        found = sweep.runs(shown)
     except Refused:
         raise
     except StoreError as error:
         raise Postponed(str(error)) from error
     if elsewhere := sum(record.goes_on for record in found):
         raise Postponed(f"{elsewhere} of its runs go on on another host, as far as can be told from here")
-    board = leaderboard.rank(found)
+    ending, report = _compared(sweep, shown, found)
     ended = {
-        "jobs/finished": len(board.ranked),
-        "jobs/failed": sum(record.status in ("FAILED", "RUNNING") for record in found),
-        "jobs/killed": sum(record.status == "KILLED" for record in found),
+        "jobs/finished": len(ending.board.ranked),
+        "jobs/failed": sum(record.status == "FAILED" for record in found),
+        "jobs/killed": sum(record.status in ("KILLED", "RUNNING") for record in found),  # none of these goes on
         "jobs/never_begun": max(0, sweep.total - len(found)),
     }
-    all_finished = len(board.ranked) == max(sweep.total, len(found))
-    time_ms = max([time_ms, *(record.ended_ms or 0 for record in found)])
+    all_finished = len(ending.board.ranked) == max(sweep.total, len(found))
     status = Status.KILLED if interrupted else Status.FINISHED if all_finished else Status.FAILED
-    ending = Ending(board)
+    tags = {} if status is Status.FINISHED else {"failure": reason if interrupted else _words(ended)}
+    time_ms = max([time_ms, *(record.ended_ms or 0 for record in found)])
     try:
-        parent.log_metrics(Measurement(ended, time_ms=time_ms))
-        if found:
-            ending = _compared(sweep, shown, found, board, parent, time_ms)
-        parent.set_tags({"mlflow.note.content": _note(board, ending.comparison)})
-        if status is not Status.FINISHED:
-            parent.set_tags({"failure": reason if interrupted else _words(ended)})
-        parent.log_artifact("sweep/leaderboard.csv", board.csv().encode())
-    except Refused:
-        raise
-    except Exception as error:  # noqa: BLE001  whatever it is, the parent ended as its runs did
-        ending = replace(ending, problem=error)
+        parent.log_metrics(Measurement({**ended, **_winner_metrics(ending.comparison)}, time_ms=time_ms))
+        parent.set_tags(
+            {**tags, **_winner_tags(ending.comparison), "mlflow.note.content": _note(ending.board, ending.comparison)}
+        )
+        parent.log_artifact("sweep/leaderboard.csv", ending.board.csv().encode())
+        if report is not None:
+            parent.log_artifact("sweep/report.html", report)
+    except StoreAway as error:
+        raise Postponed(str(error)) from error
+    except StoreError as error:  # a full disk: the parent ended as its runs did
+        ending = replace(ending, untold=error)
     try:
         parent.close(status, time_ms)
     except Refused:
@@ -155,8 +184,8 @@ def _must_be_complete(sweep: Sweep) -> None:
     of_it = [each for each in map(journals.read, journals.folders(journals.root())) if _is_of(each, sweep)]
     if waiting := [run for run in of_it if run.unsent > 0 or run.ended is None]:
         raise Postponed(f"{len(waiting)} of its runs are not in the store yet")
-    if others := resume.claims(sweep.key):
-        raise Postponed(f"{others} of its runs go on in another process, which will rank it")
+    if resume.others_at_work(sweep.key):
+        raise Postponed("another process is at work on it, and will rank it")
 
 
 def _is_of(run: Reading, sweep: Sweep) -> bool:
@@ -169,39 +198,51 @@ def _words(ended: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {how}" for how, count in others.items() if count and how != "finished")
 
 
-def _compared(
-    sweep: Sweep, shown: Record | None, found: Sequence[Record], board: Leaderboard, parent: Tracker, time_ms: int
-) -> Ending:
-    try:
-        return Ending(board, _compare(sweep, shown, found, parent, time_ms))
-    except StoreError:
-        raise
-    except Exception as error:  # noqa: BLE001  the ranking is worth more than its report
-        return Ending(board, problem=error)
+def _compared(sweep: Sweep, shown: Record | None, found: Sequence[Record]) -> tuple[Ending, bytes | None]:
+    """The configurations compared, and the report's page. What goes wrong is told: the ranking is worth more than that.
 
-
-def _compare(sweep: Sweep, shown: Record | None, found: Sequence[Record], parent: Tracker, time_ms: int) -> Comparison:
-    """Compare the configurations; the parent gets the report, and the winner in MLflow's own terms."""
+    Raises:
+        Postponed: the store is away.
+    """
+    board = leaderboard.rank(found)
+    if not found:
+        return Ending(board), None
     from mnist_exp.reports import gather
     from mnist_exp.reports import sweep as page
 
-    client = store.connect(sweep.uri)
-    epochs = frames.epochs_frame(client, sweep.uri, [record.run_id for record in found])
-    result = comparison.compare(found, epochs, comparison.measure("val_accuracy"))
-    assert shown is not None, "runs have a parent"
-    parent.log_artifact("sweep/report.html", page.html(gather.sweep(client, sweep.uri, result, epochs, shown)).encode())
-    parent.set_tags({"conclusion": result.conclusion()})
-    if (winner := result.winner) is not None and winner.spread is not None:
-        parent.set_tags({"winner": winner.label(result.keys)})
-        figures = {
-            "best/val_accuracy": max(winner.best.values()),
-            "winner/val_accuracy_mean": winner.spread.mean,
-            "winner/seeds": winner.spread.n,
-        }
-        if winner.spread.n > 1:
-            figures |= {"winner/val_accuracy_low": winner.spread.low, "winner/val_accuracy_high": winner.spread.high}
-        parent.log_metrics(Measurement(figures, time_ms=time_ms))
-    return result
+    result: Comparison | None = None
+    try:
+        client = store.connect(sweep.uri)
+        with store.storing(sweep.uri):
+            epochs = frames.epochs_frame(client, sweep.uri, [record.run_id for record in found])
+        result = comparison.compare(found, epochs, comparison.measure("val_accuracy"))
+        report = page.html(gather.sweep(client, sweep.uri, result, epochs, shown)).encode()
+    except StoreAway as error:
+        raise Postponed(str(error)) from error
+    except Exception as error:  # noqa: BLE001  whatever it is
+        return Ending(board, result, problem=error), None
+    return Ending(board, result), report
+
+
+def _winner_tags(result: Comparison | None) -> dict[str, str]:
+    """The conclusion and the winner, in MLflow's own terms."""
+    if result is None:
+        return {}
+    has_winner = result.winner is not None and result.winner.spread is not None
+    winner = {"winner": result.winner.label(result.keys)} if has_winner and result.winner else {}
+    return {"conclusion": result.conclusion(), **winner}
+
+
+def _winner_metrics(result: Comparison | None) -> dict[str, float]:
+    if result is None or result.winner is None or (spread := result.winner.spread) is None:
+        return {}
+    interval = {"winner/val_accuracy_low": spread.low, "winner/val_accuracy_high": spread.high} if spread.n > 1 else {}
+    return {
+        "best/val_accuracy": max(result.winner.best.values()),
+        "winner/val_accuracy_mean": spread.mean,
+        "winner/seeds": spread.n,
+        **interval,
+    }
 
 
 def _note(board: Leaderboard, result: Comparison | None) -> str:

@@ -9,7 +9,7 @@ from mnist_exp.sweeps.ending import Postponed
 from mnist_exp.sweeps.sweep import Sweep
 from mnist_exp.tracking import journal as journals
 from mnist_exp.tracking import store
-from mnist_exp.tracking.entries import VANISHED
+from mnist_exp.tracking.entries import LINES, VANISHED
 from mnist_exp.tracking.mlflow import MlflowTracker
 from mnist_exp.tracking.tracker import Status
 
@@ -23,9 +23,12 @@ def close(uri: str, gone: Sequence[str] = ()) -> Iterator[Record]:
         StoreError: the store is away.
     """
     client = store.connect(uri)
-    for record in sorted(records.running(client), key=_is_sweep):
+    for found in sorted(records.running(client), key=_is_sweep):
+        record = records.find(client, found.run_id)  # what came before may have taken a while
         last_s = record.last_sign_s
-        if last_s is None or (journals.root() / record.tags["journal"]).is_dir():
+        if record.status != "RUNNING" or last_s is None or "journal" not in record.tags:
+            continue
+        if (journals.root() / record.tags["journal"] / LINES).exists():
             continue
         if record.goes_on and record.tags.get("host") not in gone:
             continue
@@ -36,7 +39,8 @@ def close(uri: str, gone: Sequence[str] = ()) -> Iterator[Record]:
             except Postponed:
                 continue
         else:
-            tracker.set_tags({"failure": VANISHED})
+            if "failure" not in record.tags:  # it may have said why, and not that
+                tracker.set_tags({"failure": VANISHED})
             tracker.close(Status.KILLED, last_s * 1000)
         yield record
 

@@ -1,6 +1,7 @@
 """Taking up a sweep or a run again: what is kept, what goes on, what is run (again), and that nobody does it twice."""
 
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ from mnist_exp.text import received
 from mnist_exp.tracking import journal as journals
 from mnist_exp.tracking import mlflow, store
 from mnist_exp.tracking.tracker import as_override
+
+# Params of a run by which it is not told from others: how its data were asked for.
+_NO_CONFIG = {"data", "data.path"}
 
 _remembered: dict[str | None, Sequence[Record]] = {}
 _helping: dict[str, BaseFileLock] = {}
@@ -88,10 +92,21 @@ def help_no_more(parent: str) -> None:
         lock.release()
 
 
-def claims(parent: str) -> int:
-    """By how many processes a sweep is worked on at the moment, but for the one that leads it between two jobs."""
+def others_at_work(parent: str) -> bool:
+    """Whether a process is at a job of the sweep or helps with it; one that leads it is not seen between two jobs."""
     folder = journals.root() / parent / "claims"
-    return sum(journals.is_locked(file) for file in folder.glob("*") if file.suffix != ".failed")
+    return any(journals.is_locked(file) for file in folder.glob("*") if file.suffix != ".failed")
+
+
+def failed_since(parent: str, time_ms: int) -> bool:
+    """Whether a job of the sweep failed after that time, in milliseconds since 1970, in whichever process."""
+    notes = (journals.root() / parent / "claims").glob("*.failed")
+    return any(int(note.read_text()) > time_ms for note in notes)
+
+
+def forget(parent: str) -> None:
+    """Delete the claims on the jobs of a sweep that was closed."""
+    shutil.rmtree(journals.root() / parent, ignore_errors=True)
 
 
 def _claims(parent: str) -> Path:
@@ -138,6 +153,8 @@ def _same(uri: str, experiment: str, identity: Identity, parent: str | None) -> 
         return [each for each in there if "mlflow.parentRunId" not in each.tags and each.experiment_id == own]
     with store.storing(uri):
         run_id = mlflow.find(client, parent) if there else None
+    if run_id is None:
+        return []
     return [each for each in there if each.tags.get("mlflow.parentRunId") == run_id]
 
 
@@ -161,7 +178,7 @@ def changes(identity: Identity, last: Record, runs: Sequence[Record], configs: S
     now = _shared([{key: redact(as_override(value)) for key, value in each.params().items()} for each in configs])
     params = [
         f"{key} was {received(before[key])}, is {received(now[key])}"
-        for key in sorted({*before, *now})
+        for key in sorted({*before, *now} - _NO_CONFIG)
         if key in before and key in now and before[key] != now[key]
     ]
     words = [f"config ({', '.join(params)})" if each == "config" and params else each for each in differing]

@@ -4,20 +4,26 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from mnist_exp.analysis import records
 from mnist_exp.analysis.records import Record
 from mnist_exp.config import RunConfig
+from mnist_exp.errors import StoreError
 from mnist_exp.identity import Identity
 from mnist_exp.sweeps import resume
 from mnist_exp.tracking import journal as journals
 from mnist_exp.tracking import mlflow, outbox, provenance, store
+from mnist_exp.tracking.entries import LINES
 from mnist_exp.tracking.forwarding import JournalTracker
 from mnist_exp.tracking.journal import Busy, Jobs, Journal, Opening
 from mnist_exp.tracking.tracker import Status
 
 _VARIABLE = "MNIST_EXP_SWEEP"
+
+# As long as it takes to rank a sweep.
+_CLOSED_S = 3.0
 
 # The parent runs of the sweeps that this process leads: one at most. By the lock of their journals others see that.
 _led: dict[str, JournalTracker] = {}
@@ -66,14 +72,12 @@ class Sweep:
             run_id = mlflow.find(client, self.key)
         return records.find(client, run_id) if run_id is not None else None
 
-    def runs(self) -> list[Record]:
+    def runs(self, parent: Record | None) -> list[Record]:
         """Its jobs' runs as they stand in the store, in the order they began, without those that others replaced.
 
         Raises:
-            Refused: somebody deleted the parent run.
             StoreError: the store cannot be asked.
         """
-        parent = self.parent()
         return records.children(store.connect(self.uri), parent.run_id) if parent else []
 
 
@@ -109,9 +113,12 @@ def begin(
         )
         manifest = {"command": provenance.command_line(), "keys": list(keys), "jobs": [list(job) for job in jobs]}
         parent.log_artifact("sweep/manifest.json", json.dumps(manifest, indent=2).encode())
-    except BaseException:
+    except BaseException as error:
         lead_no_more(sweep)
-        parent.close(Status.FAILED)
+        interrupted = isinstance(error, KeyboardInterrupt)
+        with suppress(StoreError):
+            parent.set_tags({"failure": "interrupted" if interrupted else type(error).__name__})
+        parent.close(Status.KILLED if interrupted else Status.FAILED)
         parent.settle(outbox.PATIENCE_S)
         raise
     resume.remember(sweep.key, [])
@@ -132,7 +139,7 @@ def take_up(
     Where another process leads it, this one helps. ``configs`` are those of its jobs.
 
     Raises:
-        StoreError: the store cannot be asked what there is of it.
+        StoreError: the store cannot be asked what there is of it, or it goes on where this process cannot help.
     """
     client = store.connect(uri)
     experiment_id = store.experiment_id(client, uri, experiment)
@@ -144,16 +151,28 @@ def take_up(
     runs = records.children(client, last.run_id)
     if changed := resume.changes(identity, last, runs, configs):
         return changed
+    folder = journals.root() / last.tags["journal"]
+    if last.goes_on and not (folder / LINES).exists():
+        host = last.tags.get("host", "another host")
+        raise StoreError(
+            f"the sweep {last.run_id} goes on on {host}: wait for its end, or say that the host is gone: "
+            f"mnist-exp sync --gone {host}"
+        )
     over = Jobs(list(keys), jobs)
     opening = outbox.opening(last.name, uri, experiment, None, {"kind": "sweep"}, over, key=last.tags["journal"])
     sweep = Sweep.of(opening, uri)
     try:
-        journal = Journal(journals.root() / sweep.key, new=True)
+        journal = Journal(folder, new=True, patience_s=_CLOSED_S)  # for it may only be closed by somebody just now
     except Busy:
         resume.help_with(sweep.key)
         os.environ[_VARIABLE] = json.dumps(asdict(sweep))
     else:
-        _lead(sweep, journal, opening).resume()
+        try:
+            _lead(sweep, journal, opening).resume()
+        except StoreError:
+            if (parent := lead_no_more(sweep)) is not None:
+                parent.settle(0)
+            raise
     resume.remember(sweep.key, runs)
     return None
 

@@ -159,8 +159,7 @@ def read(folder: Path) -> Reading:
         if entry is None:
             damaged.append(number)
         elif entry.kind == "open":
-            jobs = entry.content.get("jobs")
-            opening = Opening(**{**entry.content, "jobs": jobs and Jobs(**jobs)})
+            opening = _opening(entry.content)
         else:
             entries.append(entry)
     return Reading(
@@ -182,6 +181,13 @@ def _entry(line: bytes) -> Entry | None:
         return None
     fields = json.loads(text)
     return Entry(fields["n"], fields["kind"], fields["ms"], fields["content"])
+
+
+def _opening(content: Mapping[str, Any]) -> Opening:
+    """An opening, without what a later version may say in it."""
+    known = {name: value for name, value in content.items() if name in Opening.__dataclass_fields__}
+    jobs = known.get("jobs")
+    return Opening(**{**known, "jobs": Jobs(jobs["keys"], jobs["total"]) if jobs else None})
 
 
 def sent(folder: Path) -> int:

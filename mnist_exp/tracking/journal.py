@@ -10,6 +10,8 @@
         lock            held by the process that writes or sends
         reserve         room on the disk for the last words of a run that filled it
         checkpoint.npz  where training can be taken up again (training/checkpoint)
+        opening         of a sweep: held by whoever asks the store for its parent run
+        claims/         of a sweep: a file for each job, held by the process that is at it (sweeps/resume)
 
 Lines are written straight to the file, without a buffer of ours: a process that is killed loses none. A last line that
 was cut off is no entry and makes room for the next; a damaged one in the middle is left out and told of.
@@ -130,8 +132,10 @@ class Journal:
             raise StoreError(f"{folder} must take a journal. It does not: {error.strerror}") from error
         found = read(folder)
         self._end = found.sound_bytes
-        if self._end < os.fstat(self._file).st_size:
+        was = os.fstat(self._file)
+        if self._end < was.st_size:
             os.ftruncate(self._file, self._end)
+            os.utime(self._file, ns=(was.st_atime_ns, was.st_mtime_ns))  # it is no sign of life of whoever wrote it
         # Entries that were sent count even where a power cut took their lines.
         self._next = max([found.sent, *(entry.number + 1 for entry in found.entries)])
 

@@ -164,24 +164,39 @@ class MlflowTracker:
     def close(self, status: Status, time_ms: int | None = None) -> None:
         """End the run with ``status``."""
         with storing(self._uri):
+            if status is not Status.KILLED:
+                self._forget_that_it_vanished()
             self._client.set_terminated(self._run_id, status.value, end_time=time_ms)
 
     def resume(self) -> None:
         """Make the run a running one again, and forget why it had ended."""
         with storing(self._uri):
             self._client.update_run(self._run_id, status="RUNNING")
-            known = self._client.get_run(self._run_id).data.tags
             for tag in ("failure", "failure.message"):
-                if tag in known:
-                    self._client.delete_tag(self._run_id, tag)
+                self._delete_tag(tag)
 
     def alive(self) -> None:
         """Renew the tag ``heartbeat``; a run that was taken for vanished, as its host was cut off for long, goes on."""
         with storing(self._uri):
-            run = self._client.get_run(self._run_id)
-            if run.info.status == Status.KILLED and run.data.tags.get("failure") == VANISHED:
-                self.resume()
+            if self._forget_that_it_vanished():
+                self._client.update_run(self._run_id, status="RUNNING")
             self._client.log_batch(self._run_id, tags=[RunTag(*each) for each in _heartbeat().items()])
+
+    def _forget_that_it_vanished(self) -> bool:
+        """Whether another host took a long silence for its end; if so, take that back."""
+        vanished = self._client.get_run(self._run_id).data.tags.get("failure") == VANISHED
+        if vanished:
+            self._delete_tag("failure")
+        return vanished
+
+    def _delete_tag(self, tag: str) -> None:
+        """Delete a tag if it is there; MLflow refuses the second of two requests for it, which a network may make."""
+        if tag in self._client.get_run(self._run_id).data.tags:
+            try:
+                self._client.delete_tag(self._run_id, tag)
+            except MlflowException:
+                if tag in self._client.get_run(self._run_id).data.tags:
+                    raise
 
     def _model_id(self, experiment_id: str) -> str:
         """The id of the run's model, which an earlier attempt may have asked for."""
@@ -230,13 +245,24 @@ def find(client: MlflowClient, key: str, experiment_id: str | None = None) -> st
     Raises:
         Refused: somebody deleted that run.
     """
+    active = _active(client, key, experiment_id)
+    return str(active[0].info.run_id) if active else None
+
+
+def _active(client: MlflowClient, key: str, experiment_id: str | None) -> list[Run]:
+    """The run with that key, and twins of it, which a network makes that delivers a request twice.
+
+    The one that is written to says most, and comes first.
+    """
     found = _with_key(client, key, experiment_id)
-    active = sorted(run.info.run_id for run in found if run.info.lifecycle_stage == "active")
+    active = [run for run in found if run.info.lifecycle_stage == "active"]
     if found and not active:
         raise Refused(f"run {found[0].info.run_id} was deleted: nothing more of it is kept")
-    for twin in active[1:]:  # a network may deliver a request twice
-        client.delete_run(twin)
-    return active[0] if active else None
+
+    def says(run: Run) -> int:
+        return len(run.data.tags) + len(run.data.params) + len(run.data.metrics)
+
+    return sorted(active, key=lambda run: (-says(run), run.info.run_id))
 
 
 def _with_key(client: MlflowClient, key: str, experiment_id: str | None = None) -> Sequence[Run]:
@@ -245,10 +271,16 @@ def _with_key(client: MlflowClient, key: str, experiment_id: str | None = None) 
 
 
 def _once(client: MlflowClient, experiment_id: str, key: str, create: Callable[[], str]) -> str:
-    if (there := find(client, key, experiment_id)) is not None:
-        return there
-    created = create()
-    return find(client, key, experiment_id) or created
+    found = _active(client, key, experiment_id)
+    if not found:
+        created = create()
+        found = _active(client, key, experiment_id)
+        if not found:
+            return created
+    first, *twins = (str(run.info.run_id) for run in found)
+    for twin in twins:
+        client.delete_run(twin)
+    return first
 
 
 _parents: dict[tuple[str, str], str] = {}

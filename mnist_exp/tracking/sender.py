@@ -147,7 +147,7 @@ class Sender:
             try:
                 tracker = tracker or self._deliver(self._opening)
                 if now - last_heartbeat > _HEARTBEAT_S:
-                    tracker.alive()
+                    self._beat(tracker)
                     last_heartbeat = now
                 if batch:
                     self._journal.alive()  # what the store has, the disk must have: also after a power cut
@@ -166,6 +166,13 @@ class Sender:
                 log.exception("an entry of run %s could not be sent", self._opening.key)
             pause_s = _FIRST_PAUSE_S
             self._sent(batch)
+
+    def _beat(self, tracker: Tracker) -> None:
+        """Give the store a sign of life; where it will not take one, what is sent next is another matter."""
+        try:
+            tracker.alive()
+        except Refused as error:
+            log.warning("%s", error)
 
     def _goes_on(self, reason: str, pause_s: float) -> bool:
         """Wait before the next attempt, not for long where somebody waits for us; False where there is to be none."""

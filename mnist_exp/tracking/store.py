@@ -27,6 +27,9 @@ from mnist_exp.text import received
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+# MLflow's limit.
+MAX_EXPERIMENT_NAME = 500
+
 _SQLITE = "sqlite:///"
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 
@@ -74,7 +77,7 @@ def named(uri: str | None) -> str:
             f"tracking.uri must be a database or a server, such as sqlite:///runs.db or http://host:5000. "
             f"Received: {received(redact(uri))}"
         )
-    if scheme.lower().startswith("http") and not urlsplit(uri).hostname:
+    if scheme.lower().startswith("http") and not _names_a_server(uri):
         raise StoreError(
             f"tracking.uri must name a server, such as http://host:5000. Received: {received(redact(uri))}"
         )
@@ -85,9 +88,25 @@ def named(uri: str | None) -> str:
     return uri
 
 
+def _names_a_server(uri: str) -> bool:
+    try:
+        return bool(urlsplit(uri).hostname)
+    except ValueError:  # "http://[x"
+        return False
+
+
 def experiment_name(config: TrackingConfig, dataset: str) -> str:
-    """The MLflow experiment of a run: the environment's, else the configured, else its data set's name."""
-    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or config.experiment or dataset
+    """The MLflow experiment of a run: the environment's, else the configured, else its data set's name.
+
+    Raises:
+        StoreError: MLflow takes no name that long.
+    """
+    named = os.environ.get("MLFLOW_EXPERIMENT_NAME") or config.experiment or dataset
+    if len(named) > MAX_EXPERIMENT_NAME:
+        raise StoreError(
+            f"MLFLOW_EXPERIMENT_NAME must have at most {MAX_EXPERIMENT_NAME} characters. Received: {received(named)}"
+        )
+    return named
 
 
 def sqlite_file(uri: str) -> Path | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from mnist_exp.errors import Refused, StoreError, first_line
+from mnist_exp.errors import Refused, StoreAway, StoreError, first_line
 from mnist_exp.tracking import delivery, store
 from mnist_exp.tracking import journal as journals
 from mnist_exp.tracking.entries import VANISHED
@@ -23,6 +23,7 @@ class State(StrEnum):
     ELSEWHERE = "on another host"
     WAITING = "waiting"
     SENT = "sent"
+    RANKED = "ranked"
     RESUMABLE = "resumable"
     UNREADABLE = "unreadable"
     REFUSED = "refused"
@@ -37,6 +38,7 @@ class Found:
         entries: how many entries the store does not have, or how many were sent.
         vanished: whether its process ended without closing it.
         remark: what is to be known besides: why it waits, what was damaged or refused.
+        is_away: whether it waits because its store does not answer.
     """
 
     folder: Path
@@ -45,6 +47,7 @@ class Found:
     entries: int
     vanished: bool = False
     remark: str = ""
+    is_away: bool = False
 
 
 CloseSweep = Callable[[Reading, str, Tracker], None]
@@ -92,10 +95,10 @@ def sync(
             continue
         # Read again, now that nobody else writes; but the last sign of life was another's.
         now = replace(journals.read(reading.folder), last_sign_ms=reading.last_sign_ms)
-        settled = _settled(journal, now, close_sweep, uri)
+        settled = _settled(journal, now, close_sweep, uri, only)
         if settled is None:
             continue
-        if settled.state is State.WAITING and reading.jobs is None:
+        if settled.is_away:
             away[reading.uri] = settled.remark
         yield settled
 
@@ -117,7 +120,9 @@ def status(where: Path) -> list[Found]:
     return found
 
 
-def _settled(journal: Journal, reading: Reading, close_sweep: CloseSweep, uri: str | None) -> Found | None:
+def _settled(
+    journal: Journal, reading: Reading, close_sweep: CloseSweep, uri: str | None, only: str | None
+) -> Found | None:
     vanished, waiting = reading.ended is None, reading.unsent
     if not reading.entries and reading.opening is None and not reading.damaged:
         journal.remove()  # its process ended before it had written a line
@@ -137,14 +142,14 @@ def _settled(journal: Journal, reading: Reading, close_sweep: CloseSweep, uri: s
 
         if uri is not None:  # another store, which has nothing of what was sent before
             journal.sent = 0
-        target = uri or _uri(reading.uri)
+        target = uri or only or _uri(reading.uri)
         deliver = mlflow.deliver(target)
         if is_open_sweep:
             parent = deliver(reading.opening)
-            delivery.send(journal, reading.opening, deliver)
+            refused = delivery.send(journal, reading.opening, deliver)
             close_sweep(reading, target, parent)
             journal.remove()
-            return _found(reading, State.SENT, waiting, vanished)
+            return _found(reading, State.RANKED, waiting, vanished, "; ".join(refused))
         refused = delivery.send(journal, reading.opening, deliver)
         remark = f"damaged lines: {len(reading.damaged)}" if reading.damaged else ""
         if refused:
@@ -158,7 +163,8 @@ def _settled(journal: Journal, reading: Reading, close_sweep: CloseSweep, uri: s
         journal.remove()
         return _found(reading, State.REFUSED, vanished=vanished, remark=str(error))
     except StoreError as error:
-        return _found(reading, State.WAITING, vanished=vanished, remark=str(error))
+        found = _found(journals.read(journal.folder), State.WAITING, remark=str(error))
+        return replace(found, is_away=isinstance(error, StoreAway))
     except Exception as error:
         log.exception("the journal %s could not be sent", reading.folder)
         return _found(reading, State.WAITING, vanished=vanished, remark=f"{type(error).__name__}: {first_line(error)}")
@@ -183,7 +189,7 @@ def _at_rest(reading: Reading) -> Found | None:
     """A journal of which the store has all that it will take, and which is kept all the same."""
     if reading.unsent:
         return None
-    if reading.refused and reading.ended is not None:
+    if reading.refused and reading.ended is not None and not reading.left:
         return _found(reading, State.REFUSED, remark=reading.refused)
     return _found(reading, State.RESUMABLE) if reading.resumable else None
 
