@@ -18,7 +18,7 @@ def main() -> None:
     quick = measure.is_quick(__doc__)
     import_tensorflow()
     from mnist_exp.run import Job, Progress, run
-    from mnist_exp.tracking import journal, mlflow, outbox, store
+    from mnist_exp.tracking import journal, keyed, outbox, store
     from mnist_exp.tracking.forwarding import JournalTracker
     from mnist_exp.tracking.journal import Journal
     from mnist_exp.training import engine
@@ -41,7 +41,7 @@ def main() -> None:
             began = time.perf_counter()
             opening = outbox.opening("model_5", uri, dataset.name, None, {})
             own = Journal(folder / "journal" / opening.key, new=True)
-            tracker = JournalTracker(own, opening, mlflow.deliver(uri))
+            tracker = JournalTracker(own, opening, keyed.deliver(uri))
             with tempfile.TemporaryDirectory() as output:
                 job = Job("model_5", "model_5", ("experiment=model_5",), Path(output))
                 progress = Progress(own.folder / journal.CHECKPOINT)

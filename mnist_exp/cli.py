@@ -77,7 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     sync.add_argument("--status", action="store_true", help="show what waits, change nothing")
     sync.add_argument("--uri", help="the store to send it to (default: the one it was meant for)")
     sync.add_argument(
-        "--gone", action="append", metavar="HOST", help="a host that is gone: its open runs are closed, too"
+        "--gone",
+        action="append",
+        metavar="HOST",
+        help="a host that is gone: its open runs are closed at once (else after 15 minutes of silence)",
     )
     sync.add_argument("--drop", metavar="KEY", help="delete a journal: what it holds and was not sent is lost")
     sync.set_defaults(command=_sync)

@@ -1,6 +1,7 @@
 """Hydra's configs: composed from conf/, experiments/ and overrides, handed on as plain checked ones.
 
-Beside :mod:`mnist_exp.application`, which is the program that Hydra runs, this is the only file that knows Hydra.
+Beside :mod:`mnist_exp.application`, the program that Hydra runs, and :mod:`mnist_exp.before_start`, its callback, no
+file knows Hydra.
 """
 
 import os

@@ -56,13 +56,13 @@ def journals_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def parent_id(sweep: "Sweep") -> str:
     """The id of a sweep's parent run, which its own journal may not have brought to the store yet."""
-    from mnist_exp.tracking import journal, mlflow
+    from mnist_exp.tracking import journal, keyed
 
     if (there := sweep.parent()) is not None:
         return there.run_id
     opening = journal.read(journal.root() / sweep.key).opening
     assert opening is not None
-    return mlflow.deliver(sweep.uri)(opening).run_id
+    return keyed.deliver(sweep.uri)(opening).run_id
 
 
 @pytest.fixture

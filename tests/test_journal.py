@@ -8,6 +8,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,28 @@ class TestHolding:
         with pytest.raises(Busy):
             Journal(journal.folder)
         assert contents(journal.folder) == before
+
+    @pytest.mark.parametrize("_", range(20))
+    def test_who_waits_for_one_that_is_deleted_begins_it_anew(self, journal: Journal, _: int) -> None:
+        """However far the deletion has got: what is held in the end is what others find there."""
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(Journal, journal.folder, new=True, patience_s=60)
+            journal.remove()
+            anew = waiting.result()
+        anew.append("tags", {"a": "b"})
+        assert journals.in_use(journal.folder)
+        assert [entry.content for entry in journals.read(journal.folder).entries] == [{"a": "b"}]
+        anew.remove()
+        assert list(journal.folder.parent.iterdir()) == []
+
+    @pytest.mark.parametrize("_", range(20))
+    def test_who_waits_for_one_that_was_done_with_is_told(self, journal: Journal, _: int) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(Journal, journal.folder, patience_s=60)
+            journal.remove()
+            with pytest.raises(Gone):
+                waiting.result()
+        assert list(journal.folder.parent.iterdir()) == []
 
     def test_it_is_in_use_until_it_is_released(self, journal: Journal) -> None:
         assert journals.in_use(journal.folder)

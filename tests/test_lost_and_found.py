@@ -22,7 +22,7 @@ from mnist_exp.sweeps.ending import Postponed
 from mnist_exp.sweeps.resume import Standing
 from mnist_exp.sweeps.sweep import Sweep
 from mnist_exp.tracking import journal as journals
-from mnist_exp.tracking import mlflow, store
+from mnist_exp.tracking import keyed, store
 from mnist_exp.tracking.forwarding import JournalTracker
 from mnist_exp.tracking.journal import Journal, Opening
 from mnist_exp.tracking.mlflow import MlflowTracker
@@ -55,7 +55,7 @@ def sync(*arguments: str) -> int:
 def metrics(uri: str, key: str) -> dict[int, int]:
     """How often the store has each epoch of the run with that key."""
     client = store.connect(uri)
-    run_id = mlflow.find(client, key)
+    run_id = keyed.find(client, key)
     assert run_id is not None
     steps = [point.step for point in client.get_metric_history(run_id, "loss")]
     return {step: steps.count(step) for step in steps}

@@ -11,7 +11,7 @@ from mnist_exp.analysis import records
 from mnist_exp.analysis.records import SILENT_S, Record
 from mnist_exp.sweeps import ending
 from mnist_exp.sweeps.sweep import Sweep
-from mnist_exp.tracking import mlflow, outbox, store
+from mnist_exp.tracking import keyed, outbox, store
 from mnist_exp.tracking.journal import Journal
 from mnist_exp.tracking.mlflow import MlflowTracker
 from mnist_exp.tracking.tracker import Measurement, Status
@@ -40,7 +40,7 @@ def opened(uri: str, request: pytest.FixtureRequest) -> Opened:
 
     def make(key: str, last_sign_s: int, parent: str | None = None, host: str = "there", **tags: str) -> MlflowTracker:
         own = {"kind": "run", "dataset": "mnist", "dataset.digest": "d", "host": host, "heartbeat": str(last_sign_s)}
-        tracker = MlflowTracker.open(client, uri, experiment, key, parent=parent, key=key, tags={**own, **tags})
+        tracker = MlflowTracker.open(client, uri, experiment, key, parent=parent, tags={"journal": key, **own, **tags})
         tracker.log_metrics(Measurement({"val_accuracy": 0.5}, 1), Measurement({"best/val_accuracy": 0.5}))
         return tracker
 
@@ -151,7 +151,7 @@ class TestTakenForVanished:
         opening = outbox.opening(key, uri, "mnist", None, {"kind": "run", "heartbeat": str(LONG_AGO_S)})
         journal = Journal(journals_root / opening.key, new=True)
         journal.open(opening)
-        run_id = mlflow.deliver(uri)(opening).run_id
+        run_id = keyed.deliver(uri)(opening).run_id
         if status is not Status.FINISHED:
             journal.append("tags", {"failure": "its own reason"})
         journal.append("close", {"status": status.value})

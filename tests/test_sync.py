@@ -15,7 +15,7 @@ from mnist_exp.errors import Refused, StoreError
 from mnist_exp.identity import Identity
 from mnist_exp.sweeps import sweep as sweeps
 from mnist_exp.sweeps.sweep import Sweep
-from mnist_exp.tracking import delivery, mlflow, sender, store
+from mnist_exp.tracking import delivery, keyed, sender, store
 from mnist_exp.tracking import journal as journals
 from mnist_exp.tracking.forwarding import JournalTracker
 from mnist_exp.tracking.journal import Journal, Opening
@@ -116,7 +116,7 @@ def ran(root: Path, uri: str) -> Iterator[Ran]:
 
 def run_of(uri: str, key: str) -> str | None:
     client = store.connect(uri)
-    return mlflow.find(client, key)
+    return keyed.find(client, key)
 
 
 def state(uri: str, key: str) -> dict[str, Any]:
@@ -248,7 +248,7 @@ class TestVanished:
     ) -> None:
         ran("vanished-later", None)
         with monkeypatch.context() as patch:
-            patch.setattr(mlflow, "deliver", lambda _: away)
+            patch.setattr(keyed, "deliver", lambda _: away)
             assert sync()[0] == 1
             assert sync()[0] == 1
         assert sync()[0] == 0
@@ -261,7 +261,7 @@ class TestVanished:
         """What is written now must not look sent."""
         journal = ran("vanished-damaged", None)
         count = len(journals.read(journal.folder).entries) + 1
-        tracker = mlflow.deliver(uri)(Opening("vanished-damaged", "x", uri, "mnist", None, {}, 1000, "host"))
+        tracker = keyed.deliver(uri)(Opening("vanished-damaged", "x", uri, "mnist", None, {}, 1000, "host"))
         (journal.folder / "sent").write_text(f"{count:020}")
         file = journal.folder / "journal.jsonl"
         every = file.read_bytes().split(b"\n")
@@ -357,7 +357,7 @@ class TestDamage:
 
     def test_a_run_that_somebody_deleted_does_not_wait_for_ever(self, ran: Ran, sync: Sync, uri: str) -> None:
         ran("deleted")
-        run_id = mlflow.deliver(uri)(Opening("deleted", "x", uri, "mnist", None, {}, 1000, "host")).run_id
+        run_id = keyed.deliver(uri)(Opening("deleted", "x", uri, "mnist", None, {}, 1000, "host")).run_id
         store.connect(uri).delete_run(run_id)
         _, said = sync()
         assert f"run {run_id} was deleted" in said
@@ -435,7 +435,7 @@ class TestSweep:
     ) -> None:
         """Even if the store has all that the job said so far."""
         job = ran("job-goes-on", None, parent=sweep.key, held=True)
-        mlflow.deliver(uri)(Opening("job-goes-on", "x", uri, "mnist", sweep.key, {}, 1000, "host"))
+        keyed.deliver(uri)(Opening("job-goes-on", "x", uri, "mnist", sweep.key, {}, 1000, "host"))
         (job.folder / "sent").write_text(f"{len(journals.read(job.folder).entries) + 1:020}")
         vanish(sweep)
         assert sync()[0] == 1

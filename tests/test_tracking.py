@@ -16,7 +16,7 @@ from mnist_exp import models
 from mnist_exp.config import RunConfig
 from mnist_exp.data import datasets
 from mnist_exp.errors import Refused, StoreError
-from mnist_exp.tracking import flavour, journal, mlflow, store
+from mnist_exp.tracking import flavour, journal, keyed, store
 from mnist_exp.tracking.forwarding import JournalTracker
 from mnist_exp.tracking.journal import Journal, Opening
 from mnist_exp.tracking.machine import Watch
@@ -117,7 +117,7 @@ class Mlflow:
         self.scratch, self.uri = scratch, uri
 
     def open(self, opening: Opening) -> Tracker:
-        return mlflow.deliver(self.uri)(opening)
+        return keyed.deliver(self.uri)(opening)
 
     def refused(self, call: Callable[[], None]) -> bool:
         with pytest.raises(Refused):
@@ -129,7 +129,7 @@ class Mlflow:
 
     def kept(self, opening: Opening) -> Kept:
         client = store.connect(self.uri)
-        run_id = mlflow.find(client, opening.key)
+        run_id = keyed.find(client, opening.key)
         assert run_id is not None
         run = client.get_run(run_id)
         assert run.inputs is not None
@@ -303,13 +303,13 @@ class TestMemory:
 
 @pytest.fixture
 def mlflow_tracker(uri: str, opening: Opening) -> MlflowTracker:
-    return mlflow.deliver(uri)(opening)
+    return keyed.deliver(uri)(opening)
 
 
 class TestMlflow:
     def test_a_run_begins_as_its_journal_says(self, uri: str, opening: Opening) -> None:
-        parent = mlflow.deliver(uri)(replace(opening, key="parent"))
-        child = mlflow.deliver(uri)(replace(opening, parent="parent"))
+        parent = keyed.deliver(uri)(replace(opening, key="parent"))
+        child = keyed.deliver(uri)(replace(opening, parent="parent"))
         run = store.connect(uri).get_run(child.run_id)
         assert (run.info.run_name, run.info.start_time) == ("a run", 1_000)
         assert run.data.tags["journal"] == opening.key
@@ -317,8 +317,8 @@ class TestMlflow:
         assert run.data.tags["mlflow.parentRunId"] == run.data.tags["sweep"] == parent.run_id
 
     def test_the_same_key_opens_the_same_run(self, uri: str, opening: Opening) -> None:
-        first, second = (mlflow.deliver(uri)(opening) for _ in range(2))
-        other = mlflow.deliver(uri)(replace(opening, key=uuid.uuid4().hex))
+        first, second = (keyed.deliver(uri)(opening) for _ in range(2))
+        other = keyed.deliver(uri)(replace(opening, key=uuid.uuid4().hex))
         assert first.run_id == second.run_id != other.run_id
 
     def test_without_a_key_every_call_begins_a_run(self, uri: str) -> None:
@@ -329,14 +329,14 @@ class TestMlflow:
 
     def test_a_twin_that_comes_late_is_the_one_that_goes(self, uri: str, opening: Opening) -> None:
         """Of a request that a slow server finished when another had been answered: the run is at work by then."""
-        tracker = mlflow.deliver(uri)(opening)
+        tracker = keyed.deliver(uri)(opening)
         tracker.log_params({"seed": 17})
         client = store.connect(uri)
         experiment = store.experiment_id(client, uri, opening.experiment)
         for _ in range(5):  # some of them would sort before it
             client.create_run(experiment, tags={"journal": opening.key})
-        assert mlflow.find(client, opening.key) == tracker.run_id
-        assert mlflow.deliver(uri)(opening).run_id == tracker.run_id
+        assert keyed.find(client, opening.key) == tracker.run_id
+        assert keyed.deliver(uri)(opening).run_id == tracker.run_id
         assert [run.info.run_id for run in client.search_runs([experiment], f"tags.journal = '{opening.key}'")] == [
             tracker.run_id
         ]
@@ -346,15 +346,15 @@ class TestMlflow:
         client = store.connect(uri)
         experiment = store.experiment_id(client, uri, opening.experiment)
         twins = [client.create_run(experiment, tags={"journal": opening.key}).info.run_id for _ in range(3)]
-        assert {mlflow.deliver(uri)(opening).run_id for _ in range(2)} == {min(twins)}
+        assert {keyed.deliver(uri)(opening).run_id for _ in range(2)} == {min(twins)}
         stages = {twin: client.get_run(twin).info.lifecycle_stage for twin in twins}
         assert sorted(stages.values()) == ["active", "deleted", "deleted"]
 
     def test_a_run_that_somebody_deleted_is_refused(self, uri: str, opening: Opening) -> None:
-        deleted = mlflow.deliver(uri)(opening)
+        deleted = keyed.deliver(uri)(opening)
         store.connect(uri).delete_run(deleted.run_id)
         with pytest.raises(Refused, match=f"run {deleted.run_id} was deleted"):
-            mlflow.deliver(uri)(opening)
+            keyed.deliver(uri)(opening)
 
     def test_closed_twice_it_ended_once(self, mlflow_tracker: MlflowTracker, uri: str) -> None:
         for _ in range(2):

@@ -13,7 +13,7 @@ from mnist_exp.errors import Refused, StoreAway, StoreError
 from mnist_exp.sweeps import resume
 from mnist_exp.sweeps.sweep import Sweep, lead_no_more
 from mnist_exp.tracking import journal as journals
-from mnist_exp.tracking import mlflow, outbox, store
+from mnist_exp.tracking import keyed, outbox, store
 from mnist_exp.tracking.entries import VANISHED
 from mnist_exp.tracking.forwarding import JournalTracker
 from mnist_exp.tracking.journal import Busy, Gone, Journal, Reading
@@ -87,7 +87,7 @@ def _from_leader(sweep: Sweep) -> JournalTracker:
     if opening is None:
         journal.release()
         raise Postponed(f"the first line of {folder} is damaged")
-    return JournalTracker(journal, opening, mlflow.deliver(sweep.uri))
+    return JournalTracker(journal, opening, keyed.deliver(sweep.uri))
 
 
 def _again(sweep: Sweep, interrupted: bool, time_ms: int) -> Ending:

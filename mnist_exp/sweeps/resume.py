@@ -18,7 +18,7 @@ from mnist_exp.identity import Identity
 from mnist_exp.redaction import redact
 from mnist_exp.text import received
 from mnist_exp.tracking import journal as journals
-from mnist_exp.tracking import mlflow, store
+from mnist_exp.tracking import keyed, store
 from mnist_exp.tracking.tracker import as_override
 
 # Params of a run by which it is not told from others: how its data were asked for.
@@ -152,7 +152,7 @@ def _same(uri: str, experiment: str, identity: Identity, parent: str | None) -> 
         own = store.experiment_id(client, uri, experiment)
         return [each for each in there if "mlflow.parentRunId" not in each.tags and each.experiment_id == own]
     with store.storing(uri):
-        run_id = mlflow.find(client, parent) if there else None
+        run_id = keyed.find(client, parent) if there else None
     if run_id is None:
         return []
     return [each for each in there if each.tags.get("mlflow.parentRunId") == run_id]

@@ -14,7 +14,7 @@ from mnist_exp.errors import StoreError
 from mnist_exp.identity import Identity
 from mnist_exp.sweeps import resume
 from mnist_exp.tracking import journal as journals
-from mnist_exp.tracking import mlflow, outbox, provenance, store
+from mnist_exp.tracking import keyed, outbox, provenance, store
 from mnist_exp.tracking.entries import LINES
 from mnist_exp.tracking.forwarding import JournalTracker
 from mnist_exp.tracking.journal import Busy, Jobs, Journal, Opening
@@ -69,7 +69,7 @@ class Sweep:
         """
         client = store.connect(self.uri)
         with store.storing(self.uri):
-            run_id = mlflow.find(client, self.key)
+            run_id = keyed.find(client, self.key)
         return records.find(client, run_id) if run_id is not None else None
 
     def runs(self, parent: Record | None) -> list[Record]:
@@ -179,7 +179,7 @@ def take_up(
 
 def _lead(sweep: Sweep, journal: Journal, opening: Opening) -> JournalTracker:
     """Keep the parent run's journal as long as this process lives."""
-    parent = _led[sweep.key] = JournalTracker(journal, opening, mlflow.deliver(sweep.uri))
+    parent = _led[sweep.key] = JournalTracker(journal, opening, keyed.deliver(sweep.uri))
     os.environ[_VARIABLE] = json.dumps(asdict(sweep))
     return parent
 

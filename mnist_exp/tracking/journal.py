@@ -42,6 +42,12 @@ __all__ = ["CHECKPOINT", "Busy", "Entry", "Gone", "Jobs", "Journal", "Opening", 
 _RESERVE_BYTES = 64 * 1024
 
 
+_GONE = "deleted"
+
+# In case that a journal is deleted just when it is to be begun anew.
+_ATTEMPTS = 10
+
+
 class Busy(StoreError):
     """The journal is another process's, which still runs."""
 
@@ -108,15 +114,9 @@ class Journal:
         if not new and not (folder / LINES).exists():
             raise Gone(f"the journal {folder} is gone")
         self._lock = FileLock(folder / "lock", timeout=patience_s, thread_local=False)
-        try:
-            if new:
-                folder.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
-        except Timeout:
-            raise Busy(f"the journal {folder} is in use by another process") from None
-        except OSError as error:
-            raise StoreError(f"{folder} must take a journal. It does not: {error.strerror}") from error
+        self._take(new)
         if not new and not (folder / LINES).exists():
+            _delete(folder)  # which locking has made again
             self._lock.release()
             raise Gone(f"the journal {folder} is gone")
         self._alone = threading.Lock()
@@ -138,6 +138,23 @@ class Journal:
             os.utime(self._file, ns=(was.st_atime_ns, was.st_mtime_ns))  # it is no sign of life of whoever wrote it
         # Entries that were sent count even where a power cut took their lines.
         self._next = max([found.sent, *(entry.number + 1 for entry in found.entries)])
+
+    def _take(self, new: bool) -> None:
+        for attempt in range(_ATTEMPTS):
+            try:
+                if new:
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                self._lock.acquire()
+                return
+            except Timeout:
+                raise Busy(f"the journal {self.folder} is in use by another process") from None
+            except FileNotFoundError as error:  # who had it deleted it while we waited
+                if not new:
+                    raise Gone(f"the journal {self.folder} is gone") from error
+                if attempt == _ATTEMPTS - 1:
+                    raise StoreError(f"{self.folder} must take a journal. It is deleted again and again") from error
+            except OSError as error:
+                raise StoreError(f"{self.folder} must take a journal. It does not: {error.strerror}") from error
 
     def open(self, opening: Opening) -> None:
         """Write the first entry of a new journal."""
@@ -230,9 +247,18 @@ class Journal:
 
     def remove(self) -> None:
         """Delete the journal: nothing in it is needed any more."""
-        (self.folder / LINES).unlink(missing_ok=True)  # first, so that nobody takes the rest for a journal
-        shutil.rmtree(self.folder, ignore_errors=True)
+        _delete(self.folder)
         self.release()
+
+
+def _delete(folder: Path) -> None:
+    """Delete the folder of a journal that is held, at once for whoever looks for it or waits to begin it anew."""
+    (folder / LINES).unlink(missing_ok=True)  # first: without it, it is no journal
+    gone = folder.with_name(f"{folder.name}-{_GONE}")
+    with suppress(OSError):
+        shutil.rmtree(gone, ignore_errors=True)
+        folder.rename(gone)
+    shutil.rmtree(gone if gone.exists() else folder, ignore_errors=True)
 
 
 def in_use(folder: Path) -> bool:

@@ -11,24 +11,20 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Dataset as MlflowDataset
 from mlflow.entities import DatasetInput as RunInput
-from mlflow.entities import InputTag, LoggedModelOutput, Metric, Param, Run, RunTag, ViewType
+from mlflow.entities import InputTag, LoggedModelOutput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from mnist_exp.errors import Refused
 from mnist_exp.redaction import redact
 from mnist_exp.text import shortened
 from mnist_exp.tracking import flavour
-from mnist_exp.tracking import journal as journals
-from mnist_exp.tracking.entries import VANISHED, Opening
-from mnist_exp.tracking.store import connect, experiment_id, storing
+from mnist_exp.tracking.entries import VANISHED
+from mnist_exp.tracking.store import storing
 from mnist_exp.tracking.tracker import Content, DatasetInput, Measurement, ModelFolder, ParamValue, Status, as_override
 
 # Limits of MLflow: longer values are refused, and so are larger batches.
@@ -52,28 +48,17 @@ class MlflowTracker:
         name: str,
         *,
         parent: str | None = None,
-        key: str | None = None,
         began_ms: int | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> "MlflowTracker":
-        """Start a run called ``name``, as a child of run ``parent`` where given.
-
-        With a ``key``, which becomes the tag ``journal``, the run is started once, however often it is asked for.
-        """
+        """Start a run called ``name``, as a child of run ``parent`` where given."""
         own = {"mlflow.user": _user(), "mlflow.source.type": "LOCAL", "mlflow.source.name": "mnist_exp"}
         if parent is not None:
             own |= {"mlflow.parentRunId": parent, "sweep": parent}
-        if key is not None:
-            own |= {"journal": key, **_heartbeat()}
         own |= tags or {}
-
-        def create() -> str:
-            run = client.create_run(experiment_id, began_ms, own, run_name=shortened(redact(name), _MAX_NAME))
-            return str(run.info.run_id)
-
         with storing(uri):
-            run_id = create() if key is None else _once(client, experiment_id, key, create)
-        return cls(client, uri, run_id)
+            run = client.create_run(experiment_id, began_ms, own, run_name=shortened(redact(name), _MAX_NAME))
+        return cls(client, uri, str(run.info.run_id))
 
     @property
     def run_id(self) -> str:
@@ -180,7 +165,7 @@ class MlflowTracker:
         with storing(self._uri):
             if self._forget_that_it_vanished():
                 self._client.update_run(self._run_id, status="RUNNING")
-            self._client.log_batch(self._run_id, tags=[RunTag(*each) for each in _heartbeat().items()])
+            self._client.log_batch(self._run_id, tags=[RunTag(*each) for each in heartbeat().items()])
 
     def _forget_that_it_vanished(self) -> bool:
         """Whether another host took a long silence for its end; if so, take that back."""
@@ -219,104 +204,7 @@ class MlflowTracker:
                 raise
 
 
-def deliver(uri: str) -> Callable[[Opening], MlflowTracker]:
-    """What opens the run of a journal in the store at ``uri``, and its sweep's parent run before it."""
-
-    def open_run(opening: Opening) -> MlflowTracker:
-        client = connect(uri)
-        with _alone(opening):
-            return MlflowTracker.open(
-                client,
-                uri,
-                experiment_id(client, uri, opening.experiment),
-                opening.name,
-                parent=_parent(client, uri, opening.parent) if opening.parent else None,
-                key=opening.key,
-                began_ms=opening.began_ms,
-                tags=opening.tags,
-            )
-
-    return open_run
-
-
-def find(client: MlflowClient, key: str, experiment_id: str | None = None) -> str | None:
-    """The id of the run whose journal is called ``key``, in that experiment or in any.
-
-    Raises:
-        Refused: somebody deleted that run.
-    """
-    active = _active(client, key, experiment_id)
-    return str(active[0].info.run_id) if active else None
-
-
-def _active(client: MlflowClient, key: str, experiment_id: str | None) -> list[Run]:
-    """The run with that key, and twins of it, which a network makes that delivers a request twice.
-
-    The one that is written to says most, and comes first.
-    """
-    found = _with_key(client, key, experiment_id)
-    active = [run for run in found if run.info.lifecycle_stage == "active"]
-    if found and not active:
-        raise Refused(f"run {found[0].info.run_id} was deleted: nothing more of it is kept")
-
-    def says(run: Run) -> int:
-        return len(run.data.tags) + len(run.data.params) + len(run.data.metrics)
-
-    return sorted(active, key=lambda run: (-says(run), run.info.run_id))
-
-
-def _with_key(client: MlflowClient, key: str, experiment_id: str | None = None) -> Sequence[Run]:
-    experiments = [experiment_id] if experiment_id else [each.experiment_id for each in client.search_experiments()]
-    return list(client.search_runs(experiments, f"tags.journal = '{key}'", ViewType.ALL))
-
-
-def _once(client: MlflowClient, experiment_id: str, key: str, create: Callable[[], str]) -> str:
-    found = _active(client, key, experiment_id)
-    if not found:
-        created = create()
-        found = _active(client, key, experiment_id)
-        if not found:
-            return created
-    first, *twins = (str(run.info.run_id) for run in found)
-    for twin in twins:
-        client.delete_run(twin)
-    return first
-
-
-_parents: dict[tuple[str, str], str] = {}
-
-
-def _parent(client: MlflowClient, uri: str, key: str) -> str | None:
-    """The id of a sweep's parent run, deleted or not, which is opened where it is not there yet.
-
-    None where neither the store nor a journal has it: its run is then kept without.
-    """
-    if (known := _parents.get((uri, key))) is not None:
-        return known
-    with storing(uri):
-        there = sorted(_with_key(client, key), key=lambda run: (run.info.lifecycle_stage != "active", run.info.run_id))
-    if there:
-        run_id = str(there[0].info.run_id)
-    else:
-        opening = journals.read(journals.root() / key).opening
-        if opening is None:
-            return None
-        run_id = deliver(uri)(opening).run_id
-    return _parents.setdefault((uri, key), run_id)
-
-
-@contextmanager
-def _alone(opening: Opening) -> Iterator[None]:
-    """While a sweep's parent run is opened: its own journal and those of its runs all ask for it."""
-    folder = journals.root() / opening.key
-    if opening.jobs is None or not folder.is_dir():
-        yield
-        return
-    with FileLock(folder / "opening"):
-        yield
-
-
-def _heartbeat() -> dict[str, str]:
+def heartbeat() -> dict[str, str]:
     """By what others see that a run is alive: now, in seconds since 1970."""
     return {"heartbeat": str(int(time.time()))}
 

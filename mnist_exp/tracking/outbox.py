@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mnist_exp.tracking import journal, mlflow, store
+from mnist_exp.tracking import journal, keyed, store
 from mnist_exp.tracking.forwarding import JournalTracker
 from mnist_exp.tracking.journal import Jobs, Journal, Opening
 from mnist_exp.tracking.sender import Unsent
@@ -65,7 +65,7 @@ def begin(opened: Opening, uri: str) -> JournalTracker:
     Raises:
         StoreError: its journal cannot be written.
     """
-    return _opened(JournalTracker(Journal(journal.root() / opened.key, new=True), opened, mlflow.deliver(uri)))
+    return _opened(JournalTracker(Journal(journal.root() / opened.key, new=True), opened, keyed.deliver(uri)))
 
 
 def take_up(folder: Path, uri: str) -> tuple[JournalTracker, int]:
@@ -77,7 +77,7 @@ def take_up(folder: Path, uri: str) -> tuple[JournalTracker, int]:
     own = Journal(folder, patience_s=_SYNC_S)
     found = journal.read(folder)
     assert found.opening is not None, "a run that can be taken up again says how it began"
-    tracker = _opened(JournalTracker(own, found.opening, mlflow.deliver(uri)))
+    tracker = _opened(JournalTracker(own, found.opening, keyed.deliver(uri)))
     tracker.resume()
     steps = [
         each.content["step"] for each in found.entries if each.kind == "metrics" and "loss" in each.content["metrics"]

@@ -138,12 +138,12 @@ def _settled(
         if reading.damaged and not told:
             lines = ", ".join(map(str, reading.damaged))
             journal.append("tags", {"journal.damaged": f"lines {lines}"})
-        from mnist_exp.tracking import mlflow
+        from mnist_exp.tracking import keyed
 
         if uri is not None:  # another store, which has nothing of what was sent before
             journal.sent = 0
         target = uri or only or _uri(reading.uri)
-        deliver = mlflow.deliver(target)
+        deliver = keyed.deliver(target)
         if is_open_sweep:
             parent = deliver(reading.opening)
             refused = delivery.send(journal, reading.opening, deliver)

@@ -27,7 +27,7 @@ from faults.proxy import (
 from mnist_exp import cli, project
 from mnist_exp.analysis import records
 from mnist_exp.tracking import journal as journals
-from mnist_exp.tracking import mlflow, outbox, sender, store
+from mnist_exp.tracking import keyed, outbox, sender, store
 from mnist_exp.tracking.forwarding import JournalTracker
 from mnist_exp.tracking.journal import Journal
 from mnist_exp.tracking.tracker import DatasetInput, Measurement, Status
@@ -199,7 +199,7 @@ class TestDelivery:
         opening = outbox.opening("a run", proxy.address, experiment, None, {"kind": "run"})
         proxy.behave(FAULTS[fault])
         tracker = JournalTracker(
-            Journal(tmp_path / opening.key, new=True), opening, mlflow.deliver(proxy.address), gather_s=0.001
+            Journal(tmp_path / opening.key, new=True), opening, keyed.deliver(proxy.address), gather_s=0.001
         )
         tracker.log_params({"seed": 17, "model.units": 4})
         tracker.set_tags({"group": "default"})
