@@ -36,7 +36,7 @@ ui: setup       ## open the MLflow UI on the store
 	$(BIN)/mnist-exp ui
 
 test: setup-dev ## run the tests (PYTEST_ARGS=... to choose some)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 check: setup-dev ## format, lint, types
 	$(BIN)/ruff format --check .

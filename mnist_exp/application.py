@@ -168,7 +168,8 @@ def _finish_sweep(code: int, after_sweep: "Callable[[Sweep], None] | None") -> i
     except KeyboardInterrupt:
         code = INTERRUPTED
     except Exception as error:  # noqa: BLE001  whatever it is, the parent run is still to be closed
-        code = code or _too_late(error)
+        told = _too_late(error)
+        code = code or told
     try:
         with suppress(Exception):  # finish says what it misses
             tidy(sweep.uri)  # what could not be sent while the sweep went on may be by now
@@ -182,9 +183,11 @@ def _finish_sweep(code: int, after_sweep: "Callable[[Sweep], None] | None") -> i
         terminal.postponed(str(error))
         return code or (RunFailed.exit_code if _failed or resume.failed_since(sweep.key, _BEGAN_MS) else 0)
     except Exception as error:  # noqa: BLE001  it is told as any other
-        return code or _too_late(error)
+        told = _too_late(error)
+        return code or told
     for problem in filter(None, (ending.problem, ending.untold)):
-        code = code or _too_late(problem)
+        told = _too_late(problem)
+        code = code or told
     if ending.comparison is not None and ending.comparison.has_seeds:
         tables.comparison(ending.comparison)
     else:
@@ -193,4 +196,4 @@ def _finish_sweep(code: int, after_sweep: "Callable[[Sweep], None] | None") -> i
         terminal.how_to_look(sweep.uri)
     else:
         terminal.unsent([("the sweep", ending.unsent)])
-    return code or (RunFailed.exit_code if ending.board.others else 0)
+    return code or (RunFailed.exit_code if ending.board.others or _failed else 0)

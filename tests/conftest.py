@@ -1,5 +1,6 @@
 """What the tests share: a clean environment, composed configs, a checkout of their own for the real command."""
 
+import logging
 import os
 import shutil
 import subprocess
@@ -18,7 +19,10 @@ from mnist_exp.config import RunConfig
 from mnist_exp.data.files import Arrays
 
 if TYPE_CHECKING:
+    from recording import Begin
+
     from mnist_exp.sweeps.sweep import Sweep
+    from mnist_exp.tracking.tracker import Tracker
 
 # The same examples every time, none of them kept on disk, however slow the machine; HYPOTHESIS_PROFILE=search looks
 # for new ones.
@@ -52,6 +56,30 @@ def journals_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(journal, "root", lambda: tmp_path / "journal")
     return tmp_path / "journal"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the journal of a test's run lies."""
+    return tmp_path / "journal" / "KEY"
+
+
+@pytest.fixture
+def begin(folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> "Begin":
+    """Begins a run whose journal is sent to the store that is given."""
+    from recording import OPENING
+
+    from mnist_exp.tracking import sender
+    from mnist_exp.tracking.forwarding import JournalTracker
+    from mnist_exp.tracking.journal import Journal
+
+    monkeypatch.setattr(sender, "_FIRST_PAUSE_S", 0.001)
+    caplog.set_level(logging.CRITICAL)
+
+    def make(store: "Tracker", gather_s: float = 0) -> JournalTracker:
+        return JournalTracker(Journal(folder, new=not folder.exists()), OPENING, lambda _: store, gather_s)
+
+    return make
 
 
 def parent_id(sweep: "Sweep") -> str:

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -177,13 +177,15 @@ class TestSweep:
         assert sync() == 0
         assert journals.folders(journals.root()) == []
 
+    @pytest.mark.parametrize("says", ["Max retries exceeded", "Connection broken: IncompleteRead(17 bytes read)"])
     def test_a_server_that_goes_away_while_it_is_ranked_postpones_it(
-        self, begun: Sweep, uri: str, monkeypatch: pytest.MonkeyPatch
+        self, begun: Sweep, uri: str, monkeypatch: pytest.MonkeyPatch, says: str
     ) -> None:
         """Its report is the longest part of that, and is not to be missing for ever."""
+        from mlflow.exceptions import MlflowException
 
         def away(*_: object) -> None:
-            raise StoreAway("no server answers there")
+            raise MlflowException(says)
 
         client = store.connect(uri)
         experiment = store.experiment_id(client, uri, "mnist")
@@ -201,19 +203,32 @@ class TestSweep:
         files = {file.path for file in client.list_artifacts(parent_id(begun), "sweep")}
         assert files >= {"sweep/report.html", "sweep/leaderboard.csv"}
 
+    @pytest.mark.parametrize("away", [False, True])
     def test_whoever_helped_one_that_was_closed_meanwhile_closes_it_again(
-        self, begun: Sweep, uri: str, root: Path, monkeypatch: pytest.MonkeyPatch
+        self, begun: Sweep, uri: str, root: Path, monkeypatch: pytest.MonkeyPatch, away: bool
     ) -> None:
-        """Its first process was being interrupted when this one began to help."""
+        """Its first process was being interrupted when this one began to help. The server may be away at its end."""
+
+        def broken(*_: object) -> None:
+            raise StoreAway("no server answers there")
+
         run_id = parent_id(begun)
+        began = journals.read(root / begun.key).opening
+        assert began is not None
         ending.finish(begun, interrupted=True)
         assert status(uri, run_id) == "KILLED"
-        monkeypatch.setenv("MNIST_EXP_SWEEP", json.dumps(asdict(begun)))
+        monkeypatch.setattr(sweeps, "_helped", {begun.key: began})
         resume.help_with(begun.key)
-        assert ending.finish(begun).board.others == []
+        if away:
+            with monkeypatch.context() as patch, pytest.raises(Postponed):  # noqa: PT012
+                patch.setattr(records, "children", broken)
+                ending.finish(begun)
+            assert sync() == 0
+        else:
+            assert ending.finish(begun).board.others == []
         assert status(uri, run_id) == "FAILED", "its job never began"
         assert records.find(store.connect(uri), run_id).tags["failure"] == "1 never begun"
-        assert not (root / begun.key).exists()
+        assert journals.folders(root) == []
 
     def test_one_that_goes_on_on_another_host_is_not_led_twice(self, begun: Sweep, uri: str, root: Path) -> None:
         run_id = parent_id(begun)

@@ -57,7 +57,9 @@ def _judge(sweep: Sweep, caveats: Sequence[str]) -> None:
         runs = sweep.runs(parent)
     except StoreError as error:
         raise StoreError(f"no claim is judged: {error}. The same command with resume=true judges them") from error
-    if parent is None or not runs:
+    if parent is None:
+        raise StoreError("no claim is judged: the runs wait to be sent. The same command with resume=true judges them")
+    if not runs:
         return
     datasets = sorted({record.tags.get("dataset", "unknown") for record in runs})
     if datasets != ["mnist"]:

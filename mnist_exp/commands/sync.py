@@ -54,6 +54,7 @@ def tidy(uri: str) -> None:
             terminal.journal(each)
     if waiting:
         terminal.journals_wait(len(waiting), waiting[0].remark)
+    if any(each.is_away for each in waiting):
         return
     with suppress(StoreError):  # the command itself says what it misses
         _close_orphans(uri)

@@ -9,20 +9,16 @@ from mnist_exp.analysis import comparison, frames, leaderboard
 from mnist_exp.analysis.comparison import Comparison
 from mnist_exp.analysis.leaderboard import Leaderboard
 from mnist_exp.analysis.records import Record
-from mnist_exp.errors import Refused, StoreAway, StoreError
+from mnist_exp.errors import Refused, StoreError
 from mnist_exp.sweeps import resume
-from mnist_exp.sweeps.sweep import Sweep, lead_no_more
+from mnist_exp.sweeps.sweep import Sweep, lead_at_last, lead_no_more
 from mnist_exp.tracking import journal as journals
-from mnist_exp.tracking import keyed, outbox, store
+from mnist_exp.tracking import outbox, store
 from mnist_exp.tracking.entries import VANISHED
 from mnist_exp.tracking.forwarding import JournalTracker
-from mnist_exp.tracking.journal import Busy, Gone, Journal, Reading
-from mnist_exp.tracking.mlflow import MlflowTracker
+from mnist_exp.tracking.journal import Busy, Reading
 from mnist_exp.tracking.sender import Unsent
 from mnist_exp.tracking.tracker import Measurement, Status, Tracker
-
-# A process that helped waits so long for the one that leads to end, if that is what it is doing.
-_LEADER_ENDS_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -33,7 +29,7 @@ class Ending:
         board: its runs, ranked.
         comparison: its configurations compared; None where no run began, or where comparing failed.
         problem: why comparing or reporting failed.
-        untold: why not all of it could be told to the parent run.
+        untold: why the parent run's journal did not take all of it.
         unsent: what of that the store does not have.
     """
 
@@ -60,9 +56,9 @@ def finish(sweep: Sweep, *, interrupted: bool = False) -> Ending:
     if parent is None:  # this process helped another
         resume.help_no_more(sweep.key)
         try:
-            parent = _from_leader(sweep)
-        except Gone:  # it closed the sweep when it did not know of our jobs yet
-            return _again(sweep, interrupted, now_ms)
+            parent = lead_at_last(sweep)
+        except Busy:
+            raise Postponed("another process leads it, and will rank it") from None
     try:
         ending = close(sweep, parent, interrupted=interrupted, time_ms=now_ms)
     except Refused:
@@ -76,44 +72,13 @@ def finish(sweep: Sweep, *, interrupted: bool = False) -> Ending:
     return replace(ending, unsent=parent.settle(outbox.PATIENCE_S))
 
 
-def _from_leader(sweep: Sweep) -> JournalTracker:
-    """The parent run of a sweep that this process helped with, once the process that led it has ended."""
-    folder = journals.root() / sweep.key
-    try:
-        journal = Journal(folder, patience_s=_LEADER_ENDS_S)
-    except Busy:
-        raise Postponed("another process leads it, and will rank it") from None
-    opening = journals.read(folder).opening
-    if opening is None:
-        journal.release()
-        raise Postponed(f"the first line of {folder} is damaged")
-    return JournalTracker(journal, opening, keyed.deliver(sweep.uri))
-
-
-def _again(sweep: Sweep, interrupted: bool, time_ms: int) -> Ending:
-    """Close a sweep that was closed before; there is no journal of it any more."""
-    try:
-        shown = sweep.parent()
-        if shown is None:
-            raise Postponed("its parent run is not in the store")
-        parent = MlflowTracker(store.connect(sweep.uri), sweep.uri, shown.run_id)
-        parent.resume()
-    except Refused:
-        raise
-    except StoreError as error:
-        raise Postponed(str(error)) from error
-    ending = close(sweep, parent, interrupted=interrupted, time_ms=time_ms)
-    resume.forget(sweep.key)
-    return ending
-
-
 def close_vanished(reading: Reading, uri: str, parent: Tracker) -> Exception | None:
     """Do for a sweep what its process did not: the sweep whose journal was read, in the store at ``uri``.
 
     Returns why there is no report, if there is none.
 
     Raises:
-        StoreError: the store is away, does not have all of the runs yet, or did not take all of it.
+        Postponed: the store is away, or does not have all of the runs yet.
     """
     assert reading.opening is not None
     left = reading.ended
@@ -124,8 +89,6 @@ def close_vanished(reading: Reading, uri: str, parent: Tracker) -> Exception | N
         reason=VANISHED if left is None else "interrupted",
         time_ms=left.time_ms if left else reading.last_sign_ms,
     )
-    if ending.untold is not None:
-        raise ending.untold  # to be told again
     return ending.problem
 
 
@@ -167,9 +130,11 @@ def close(sweep: Sweep, parent: Tracker, *, interrupted: bool, time_ms: int, rea
         parent.log_artifact("sweep/leaderboard.csv", ending.board.csv().encode())
         if report is not None:
             parent.log_artifact("sweep/report.html", report)
-    except StoreAway as error:
-        raise Postponed(str(error)) from error
-    except StoreError as error:  # a full disk: the parent ended as its runs did
+    except StoreError as error:
+        if not isinstance(parent, JournalTracker):
+            raise Postponed(str(error)) from error
+        with suppress(StoreError):  # the disk is full; there is a little room for last words
+            parent.set_tags(tags)
         ending = replace(ending, untold=error)
     try:
         parent.close(status, time_ms)
@@ -217,7 +182,9 @@ def _compared(sweep: Sweep, shown: Record | None, found: Sequence[Record]) -> tu
             epochs = frames.epochs_frame(client, sweep.uri, [record.run_id for record in found])
         result = comparison.compare(found, epochs, comparison.measure("val_accuracy"))
         report = page.html(gather.sweep(client, sweep.uri, result, epochs, shown)).encode()
-    except StoreAway as error:
+    except Refused as error:
+        return Ending(board, result, problem=error), None
+    except StoreError as error:
         raise Postponed(str(error)) from error
     except Exception as error:  # noqa: BLE001  whatever it is
         return Ending(board, result, problem=error), None

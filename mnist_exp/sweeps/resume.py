@@ -1,8 +1,6 @@
 """Taking up a sweep or a run again: what is kept, what goes on, what is run (again), and that nobody does it twice."""
 
 import os
-import shutil
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,9 +70,9 @@ def claimed(parent: str, identity: Identity) -> Iterator[Claim]:
         return
     note = file.with_suffix(".failed")
     try:
-        yield Claim(True, is_new, int(note.read_text()) if note.exists() else 0)
-    except RunFailed:
-        note.write_text(str(int(time.time() * 1000)))
+        yield Claim(True, is_new, _written_ms(note))
+    except (RunFailed, StoreError):
+        note.touch()
         raise
     finally:
         lock.release()
@@ -101,12 +99,15 @@ def others_at_work(parent: str) -> bool:
 def failed_since(parent: str, time_ms: int) -> bool:
     """Whether a job of the sweep failed after that time, in milliseconds since 1970, in whichever process."""
     notes = (journals.root() / parent / "claims").glob("*.failed")
-    return any(int(note.read_text()) > time_ms for note in notes)
+    return any(_written_ms(note) > time_ms for note in notes)
 
 
-def forget(parent: str) -> None:
-    """Delete the claims on the jobs of a sweep that was closed."""
-    shutil.rmtree(journals.root() / parent, ignore_errors=True)
+def _written_ms(file: Path) -> int:
+    """When a file was written, in milliseconds since 1970; 0 where there is none."""
+    try:
+        return file.stat().st_mtime_ns // 1_000_000
+    except OSError:
+        return 0
 
 
 def _claims(parent: str) -> Path:

@@ -22,11 +22,14 @@ from mnist_exp.tracking.tracker import Status
 
 _VARIABLE = "MNIST_EXP_SWEEP"
 
-# As long as it takes to rank a sweep.
-_CLOSED_S = 3.0
+# As long as it takes to rank a sweep; a process that helped waits longer for the one that leads to do that.
+_CLOSED_S, _LEADER_ENDS_S = 3.0, 5.0
 
 # The parent runs of the sweeps that this process leads: one at most. By the lock of their journals others see that.
 _led: dict[str, JournalTracker] = {}
+
+# How the sweeps began that this process helps with.
+_helped: dict[str, Opening] = {}
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,7 @@ def take_up(
     if changed := resume.changes(identity, last, runs, configs):
         return changed
     folder = journals.root() / last.tags["journal"]
-    if last.goes_on and not (folder / LINES).exists():
+    if not (folder / LINES).exists() and records.find(client, last.run_id).goes_on:
         host = last.tags.get("host", "another host")
         raise StoreError(
             f"the sweep {last.run_id} goes on on {host}: wait for its end, or say that the host is gone: "
@@ -164,14 +167,17 @@ def take_up(
     try:
         journal = Journal(folder, new=True, patience_s=_CLOSED_S)  # for it may only be closed by somebody just now
     except Busy:
+        _helped[sweep.key] = opening
         resume.help_with(sweep.key)
         os.environ[_VARIABLE] = json.dumps(asdict(sweep))
     else:
         try:
-            _lead(sweep, journal, opening).resume()
+            parent = _lead(sweep, journal, opening)
+            parent.resume()
+            parent.set_tags({"host": journals.host()})
         except StoreError:
-            if (parent := lead_no_more(sweep)) is not None:
-                parent.settle(0)
+            lead_no_more(sweep)
+            parent.settle(0)
             raise
     resume.remember(sweep.key, runs)
     return None
@@ -181,6 +187,21 @@ def _lead(sweep: Sweep, journal: Journal, opening: Opening) -> JournalTracker:
     """Keep the parent run's journal as long as this process lives."""
     parent = _led[sweep.key] = JournalTracker(journal, opening, keyed.deliver(sweep.uri))
     os.environ[_VARIABLE] = json.dumps(asdict(sweep))
+    return parent
+
+
+def lead_at_last(sweep: Sweep) -> JournalTracker:
+    """The parent run of a sweep that this process helped with, once the process that led it has ended.
+
+    That one may have closed it, while it did not know yet of the jobs that were done here.
+
+    Raises:
+        Busy: it has not ended.
+    """
+    os.environ.pop(_VARIABLE, None)
+    journal = Journal(journals.root() / sweep.key, new=True, patience_s=_LEADER_ENDS_S)
+    parent = JournalTracker(journal, _helped.pop(sweep.key), keyed.deliver(sweep.uri))
+    parent.resume()
     return parent
 
 

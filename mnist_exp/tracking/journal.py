@@ -42,8 +42,6 @@ __all__ = ["CHECKPOINT", "Busy", "Entry", "Gone", "Jobs", "Journal", "Opening", 
 _RESERVE_BYTES = 64 * 1024
 
 
-_GONE = "deleted"
-
 # In case that a journal is deleted just when it is to be begun anew.
 _ATTEMPTS = 10
 
@@ -116,7 +114,8 @@ class Journal:
         self._lock = FileLock(folder / "lock", timeout=patience_s, thread_local=False)
         self._take(new)
         if not new and not (folder / LINES).exists():
-            _delete(folder)  # which locking has made again
+            if not (folder / "claims").exists():
+                _delete(folder)  # which locking has made again
             self._lock.release()
             raise Gone(f"the journal {folder} is gone")
         self._alone = threading.Lock()
@@ -254,11 +253,12 @@ class Journal:
 def _delete(folder: Path) -> None:
     """Delete the folder of a journal that is held, at once for whoever looks for it or waits to begin it anew."""
     (folder / LINES).unlink(missing_ok=True)  # first: without it, it is no journal
-    gone = folder.with_name(f"{folder.name}-{_GONE}")
-    with suppress(OSError):
-        shutil.rmtree(gone, ignore_errors=True)
+    gone = folder.with_name(f"deleted-{uuid.uuid4().hex}")
+    try:
         folder.rename(gone)
-    shutil.rmtree(gone if gone.exists() else folder, ignore_errors=True)
+    except OSError:
+        gone = folder
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def in_use(folder: Path) -> bool:

@@ -49,10 +49,11 @@ def _active(client: MlflowClient, key: str, experiment_id: str | None = None) ->
     if found and not active:
         raise Refused(f"run {found[0].info.run_id} was deleted: nothing more of it is kept")
 
-    def says(run: Run) -> int:
-        return len(run.data.tags) + len(run.data.params) + len(run.data.metrics)
+    return sorted(active, key=_says_most)
 
-    return sorted(active, key=lambda run: (-says(run), run.info.run_id))
+
+def _says_most(run: Run) -> tuple[int, str]:
+    return -len(run.data.tags) - len(run.data.params) - len(run.data.metrics), run.info.run_id
 
 
 def _with_key(client: MlflowClient, key: str, experiment_id: str | None = None) -> Sequence[Run]:
@@ -87,7 +88,7 @@ def _parent(client: MlflowClient, uri: str, key: str) -> str | None:
     if (known := _parents.get((uri, key))) is not None:
         return known
     with storing(uri):
-        there = sorted(_with_key(client, key), key=lambda run: (run.info.lifecycle_stage != "active", run.info.run_id))
+        there = sorted(_with_key(client, key), key=lambda run: (run.info.lifecycle_stage != "active", _says_most(run)))
     if there:
         run_id = str(there[0].info.run_id)
     else:

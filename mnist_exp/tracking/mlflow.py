@@ -149,8 +149,8 @@ class MlflowTracker:
     def close(self, status: Status, time_ms: int | None = None) -> None:
         """End the run with ``status``."""
         with storing(self._uri):
-            if status is not Status.KILLED:
-                self._forget_that_it_vanished()
+            if status is not Status.KILLED and self._taken_for_vanished():
+                self._delete_tag("failure")
             self._client.set_terminated(self._run_id, status.value, end_time=time_ms)
 
     def resume(self) -> None:
@@ -159,20 +159,19 @@ class MlflowTracker:
             self._client.update_run(self._run_id, status="RUNNING")
             for tag in ("failure", "failure.message"):
                 self._delete_tag(tag)
+            self._client.log_batch(self._run_id, tags=[RunTag(*each) for each in heartbeat().items()])
 
     def alive(self) -> None:
         """Renew the tag ``heartbeat``; a run that was taken for vanished, as its host was cut off for long, goes on."""
         with storing(self._uri):
-            if self._forget_that_it_vanished():
+            if self._taken_for_vanished():
                 self._client.update_run(self._run_id, status="RUNNING")
+                self._delete_tag("failure")
             self._client.log_batch(self._run_id, tags=[RunTag(*each) for each in heartbeat().items()])
 
-    def _forget_that_it_vanished(self) -> bool:
-        """Whether another host took a long silence for its end; if so, take that back."""
-        vanished = self._client.get_run(self._run_id).data.tags.get("failure") == VANISHED
-        if vanished:
-            self._delete_tag("failure")
-        return vanished
+    def _taken_for_vanished(self) -> bool:
+        """Whether another host took a long silence for its end."""
+        return bool(self._client.get_run(self._run_id).data.tags.get("failure") == VANISHED)
 
     def _delete_tag(self, tag: str) -> None:
         """Delete a tag if it is there; MLflow refuses the second of two requests for it, which a network may make."""

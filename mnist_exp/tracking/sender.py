@@ -173,6 +173,10 @@ class Sender:
             tracker.alive()
         except Refused as error:
             log.warning("%s", error)
+        except StoreError:
+            raise
+        except Exception:
+            log.exception("run %s could not give a sign of life", self._opening.key)
 
     def _goes_on(self, reason: str, pause_s: float) -> bool:
         """Wait before the next attempt, not for long where somebody waits for us; False where there is to be none."""

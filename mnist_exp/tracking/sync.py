@@ -142,7 +142,9 @@ def _settled(
 
         if uri is not None:  # another store, which has nothing of what was sent before
             journal.sent = 0
-        target = uri or only or _uri(reading.uri)
+        target = uri or _uri(reading.uri)
+        if uri is None and only is not None:
+            target = only  # the same store, with the credentials that were given
         deliver = keyed.deliver(target)
         if is_open_sweep:
             parent = deliver(reading.opening)
