@@ -195,9 +195,9 @@ def _winner_tags(result: Comparison | None) -> dict[str, str]:
     """The conclusion and the winner, in MLflow's own terms."""
     if result is None:
         return {}
-    has_winner = result.winner is not None and result.winner.spread is not None
-    winner = {"winner": result.winner.label(result.keys)} if has_winner and result.winner else {}
-    return {"conclusion": result.conclusion(), **winner}
+    winner = result.winner
+    named = {"winner": winner.label(result.keys)} if winner is not None and winner.spread is not None else {}
+    return {"conclusion": result.conclusion(), **named}
 
 
 def _winner_metrics(result: Comparison | None) -> dict[str, float]:

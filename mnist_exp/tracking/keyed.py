@@ -48,7 +48,6 @@ def _active(client: MlflowClient, key: str, experiment_id: str | None = None) ->
     active = [run for run in found if run.info.lifecycle_stage == "active"]
     if found and not active:
         raise Refused(f"run {found[0].info.run_id} was deleted: nothing more of it is kept")
-
     return sorted(active, key=_says_most)
 
 
