@@ -144,10 +144,10 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     interrupt(number, frame)
 
 
-def _too_late(error: Exception) -> int:
-    """Tell of an error when the runs have ended: it is no longer so that nothing was started."""
+def _too_late(error: Exception, code: int) -> int:
+    """Tell of an error when the runs have ended with ``code``: it is no longer so that nothing was started."""
     tell(error)
-    return RunFailed.exit_code
+    return code or RunFailed.exit_code
 
 
 def _finish_sweep(code: int, after_sweep: "Callable[[Sweep], None] | None") -> int:
@@ -168,8 +168,7 @@ def _finish_sweep(code: int, after_sweep: "Callable[[Sweep], None] | None") -> i
     except KeyboardInterrupt:
         code = INTERRUPTED
     except Exception as error:  # noqa: BLE001  whatever it is, the parent run is still to be closed
-        told = _too_late(error)
-        code = code or told
+        code = _too_late(error, code)
     try:
         with suppress(Exception):  # finish says what it misses
             tidy(sweep.uri)  # what could not be sent while the sweep went on may be by now
@@ -183,11 +182,9 @@ def _finish_sweep(code: int, after_sweep: "Callable[[Sweep], None] | None") -> i
         terminal.postponed(str(error))
         return code or (RunFailed.exit_code if _failed or resume.failed_since(sweep.key, _BEGAN_MS) else 0)
     except Exception as error:  # noqa: BLE001  it is told as any other
-        told = _too_late(error)
-        return code or told
+        return _too_late(error, code)
     for problem in filter(None, (ending.problem, ending.untold)):
-        told = _too_late(problem)
-        code = code or told
+        code = _too_late(problem, code)
     if ending.comparison is not None and ending.comparison.has_seeds:
         tables.comparison(ending.comparison)
     else:

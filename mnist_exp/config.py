@@ -20,6 +20,9 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from mnist_exp.errors import ConfigError
 from mnist_exp.text import received as quoted
 
+MAX_EXPERIMENT_NAME = 500
+"""Characters that MLflow takes."""
+
 
 def _without_nul(text: str) -> str:
     """Neither files nor databases have a name for it."""
@@ -35,7 +38,7 @@ Bool = Annotated[bool, Strict()]
 Int = Annotated[int, Strict()]
 Float = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Text = Annotated[str, Strict(), Field(min_length=1), AfterValidator(_without_nul)]
-Name = Annotated[str, Strict(), Field(min_length=1, max_length=500), AfterValidator(_without_nul)]  # MLflow's limit
+Name = Annotated[str, Strict(), Field(min_length=1, max_length=MAX_EXPERIMENT_NAME), AfterValidator(_without_nul)]
 Count = Annotated[Int, Field(gt=0)]
 Seed = Annotated[Int, Field(ge=0, lt=2**32)]  # NumPy's and scikit-learn's range
 Rate = Annotated[Float, Field(gt=0)]

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -100,22 +101,26 @@ def test_a_sweep_of_which_no_job_began_is_closed_too(begun: Sweep) -> None:
     assert store.connect(begun.uri).get_run(parent_id(begun)).info.status == "KILLED"
 
 
-@pytest.mark.parametrize("failing", ["sweep/leaderboard.csv", "sweep/report.html"])
-def test_what_cannot_be_sent_of_its_end_waits(
-    begun: Sweep, monkeypatch: pytest.MonkeyPatch, journals_root: Path, failing: str
-) -> None:
-    keep = MlflowTracker.log_artifact
+def full_for(failing: str, keep: Callable[[Any, str, Content], None]) -> Callable[[Any, str, Content], None]:
+    """A tracker's ``log_artifact``, which ``keep`` is, but that there is no room for one file."""
 
-    def log_artifact(self: MlflowTracker, path: str, content: Content) -> None:
+    def log_artifact(self: Any, path: str, content: Content) -> None:
         if path == failing:
             raise StoreError("disk full")
         keep(self, path, content)
 
+    return log_artifact
+
+
+@pytest.mark.parametrize("failing", ["sweep/leaderboard.csv", "sweep/report.html"])
+def test_what_cannot_be_sent_of_its_end_waits(
+    begun: Sweep, monkeypatch: pytest.MonkeyPatch, journals_root: Path, failing: str
+) -> None:
     ran(begun, 4, Status.FINISHED, 0.8)
     ran(begun, 10, Status.FINISHED, 0.9)
     run_id = parent_id(begun)
     with monkeypatch.context() as patch:
-        patch.setattr(MlflowTracker, "log_artifact", log_artifact)
+        patch.setattr(MlflowTracker, "log_artifact", full_for(failing, MlflowTracker.log_artifact))
         patch.setattr(outbox, "PATIENCE_S", 0.0)
         unsent = ending.finish(begun).unsent
     assert unsent is not None
@@ -132,16 +137,9 @@ def test_what_cannot_be_sent_of_its_end_waits(
 def test_files_that_the_journal_does_not_take_leave_no_parent_open(
     begun: Sweep, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
-    keep = JournalTracker.log_artifact
-
-    def log_artifact(self: JournalTracker, path: str, content: Content) -> None:
-        if path == failing:
-            raise StoreError("disk full")
-        keep(self, path, content)
-
     ran(begun, 4, Status.FINISHED, 0.8)
     ran(begun, 10, Status.FINISHED, 0.9)
-    monkeypatch.setattr(JournalTracker, "log_artifact", log_artifact)
+    monkeypatch.setattr(JournalTracker, "log_artifact", full_for(failing, JournalTracker.log_artifact))
     assert str(ending.finish(begun).untold) == "disk full"
     assert store.connect(begun.uri).get_run(parent_id(begun)).info.status == "FINISHED"
 

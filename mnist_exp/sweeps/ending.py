@@ -1,8 +1,8 @@
 """The end of a sweep: its runs ranked, compared and reported on the parent run, which is closed as they ended."""
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from mnist_exp.analysis import comparison, frames, leaderboard
@@ -102,13 +102,9 @@ def close(sweep: Sweep, parent: Tracker, *, interrupted: bool, time_ms: int, rea
         Refused: somebody deleted the parent run.
     """
     _must_be_complete(sweep)
-    try:
+    with _or_postponed():
         shown = sweep.parent()
         found = sweep.runs(shown)
-    except Refused:
-        raise
-    except StoreError as error:
-        raise Postponed(str(error)) from error
     if elsewhere := sum(record.goes_on for record in found):
         raise Postponed(f"{elsewhere} of its runs go on on another host, as far as can be told from here")
     ending, report = _compared(sweep, shown, found)
@@ -136,13 +132,20 @@ def close(sweep: Sweep, parent: Tracker, *, interrupted: bool, time_ms: int, rea
         with suppress(StoreError):  # the disk is full; there is a little room for last words
             parent.set_tags(tags)
         ending = replace(ending, untold=error)
-    try:
+    with _or_postponed():
         parent.close(status, time_ms)
+    return ending
+
+
+@contextmanager
+def _or_postponed() -> Iterator[None]:
+    """Postpone what a store that is away keeps from being done; a parent run that was deleted is another matter."""
+    try:
+        yield
     except Refused:
         raise
     except StoreError as error:
         raise Postponed(str(error)) from error
-    return ending
 
 
 def _must_be_complete(sweep: Sweep) -> None:

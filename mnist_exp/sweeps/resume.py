@@ -179,8 +179,8 @@ def changes(identity: Identity, last: Record, runs: Sequence[Record], configs: S
     now = _shared([{key: redact(as_override(value)) for key, value in each.params().items()} for each in configs])
     params = [
         f"{key} was {received(before[key])}, is {received(now[key])}"
-        for key in sorted({*before, *now} - _NO_CONFIG)
-        if key in before and key in now and before[key] != now[key]
+        for key in sorted((before.keys() & now.keys()) - _NO_CONFIG)
+        if before[key] != now[key]
     ]
     words = [f"config ({', '.join(params)})" if each == "config" and params else each for each in differing]
     return f"since then {' and '.join(words)} changed" if words else ""

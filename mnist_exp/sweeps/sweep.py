@@ -169,7 +169,7 @@ def take_up(
     except Busy:
         _helped[sweep.key] = opening
         resume.help_with(sweep.key)
-        os.environ[_VARIABLE] = json.dumps(asdict(sweep))
+        _make_current(sweep)
     else:
         try:
             parent = _lead(sweep, journal, opening)
@@ -186,8 +186,12 @@ def take_up(
 def _lead(sweep: Sweep, journal: Journal, opening: Opening) -> JournalTracker:
     """Keep the parent run's journal as long as this process lives."""
     parent = _led[sweep.key] = JournalTracker(journal, opening, keyed.deliver(sweep.uri))
-    os.environ[_VARIABLE] = json.dumps(asdict(sweep))
+    _make_current(sweep)
     return parent
+
+
+def _make_current(sweep: Sweep) -> None:
+    os.environ[_VARIABLE] = json.dumps(asdict(sweep))
 
 
 def lead_at_last(sweep: Sweep) -> JournalTracker:
@@ -198,7 +202,6 @@ def lead_at_last(sweep: Sweep) -> JournalTracker:
     Raises:
         Busy: it has not ended.
     """
-    os.environ.pop(_VARIABLE, None)
     journal = Journal(journals.root() / sweep.key, new=True, patience_s=_LEADER_ENDS_S)
     parent = JournalTracker(journal, _helped.pop(sweep.key), keyed.deliver(sweep.uri))
     parent.resume()

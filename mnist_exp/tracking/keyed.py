@@ -1,6 +1,6 @@
 """The run of a journal in MLflow: found by the journal's key, which is its tag ``journal``, and opened once."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from filelock import FileLock
@@ -40,24 +40,27 @@ def find(client: MlflowClient, key: str) -> str | None:
 
 
 def _active(client: MlflowClient, key: str, experiment_id: str | None = None) -> list[Run]:
-    """The run with that key, and twins of it, which a network makes that delivers a request twice.
-
-    The one that is written to says most, and comes first.
-    """
+    """The run with that key and its twins, but for those that somebody deleted."""
     found = _with_key(client, key, experiment_id)
     active = [run for run in found if run.info.lifecycle_stage == "active"]
     if found and not active:
         raise Refused(f"run {found[0].info.run_id} was deleted: nothing more of it is kept")
-    return sorted(active, key=_says_most)
+    return active
 
 
-def _says_most(run: Run) -> tuple[int, str]:
-    return -len(run.data.tags) - len(run.data.params) - len(run.data.metrics), run.info.run_id
+def _with_key(client: MlflowClient, key: str, experiment_id: str | None = None) -> list[Run]:
+    """The run with that key, and twins of it, which a network makes that delivers a request twice.
 
-
-def _with_key(client: MlflowClient, key: str, experiment_id: str | None = None) -> Sequence[Run]:
+    The one that is written to says most, and comes first; deleted ones come last.
+    """
     experiments = [experiment_id] if experiment_id else [each.experiment_id for each in client.search_experiments()]
-    return list(client.search_runs(experiments, f"tags.journal = '{key}'", ViewType.ALL))
+    found = client.search_runs(experiments, f"tags.journal = '{key}'", ViewType.ALL)
+
+    def place(run: Run) -> tuple[bool, int, str]:
+        says = len(run.data.tags) + len(run.data.params) + len(run.data.metrics)
+        return run.info.lifecycle_stage != "active", -says, run.info.run_id
+
+    return sorted(found, key=place)
 
 
 def _once(client: MlflowClient, uri: str, experiment: str, parent: str | None, opening: Opening) -> str:
@@ -87,7 +90,7 @@ def _parent(client: MlflowClient, uri: str, key: str) -> str | None:
     if (known := _parents.get((uri, key))) is not None:
         return known
     with storing(uri):
-        there = sorted(_with_key(client, key), key=lambda run: (run.info.lifecycle_stage != "active", _says_most(run)))
+        there = _with_key(client, key)
     if there:
         run_id = str(there[0].info.run_id)
     else:

@@ -159,7 +159,7 @@ class MlflowTracker:
             self._client.update_run(self._run_id, status="RUNNING")
             for tag in ("failure", "failure.message"):
                 self._delete_tag(tag)
-            self._client.log_batch(self._run_id, tags=[RunTag(*each) for each in heartbeat().items()])
+            self._beat()
 
     def alive(self) -> None:
         """Renew the tag ``heartbeat``; a run that was taken for vanished, as its host was cut off for long, goes on."""
@@ -167,20 +167,22 @@ class MlflowTracker:
             if self._taken_for_vanished():
                 self._client.update_run(self._run_id, status="RUNNING")
                 self._delete_tag("failure")
-            self._client.log_batch(self._run_id, tags=[RunTag(*each) for each in heartbeat().items()])
+            self._beat()
+
+    def _beat(self) -> None:
+        self._client.log_batch(self._run_id, tags=[RunTag(*each) for each in heartbeat().items()])
 
     def _taken_for_vanished(self) -> bool:
         """Whether another host took a long silence for its end."""
         return bool(self._client.get_run(self._run_id).data.tags.get("failure") == VANISHED)
 
     def _delete_tag(self, tag: str) -> None:
-        """Delete a tag if it is there; MLflow refuses the second of two requests for it, which a network may make."""
-        if tag in self._client.get_run(self._run_id).data.tags:
-            try:
-                self._client.delete_tag(self._run_id, tag)
-            except MlflowException:
-                if tag in self._client.get_run(self._run_id).data.tags:
-                    raise
+        """Delete a tag; MLflow refuses where there is none, as for the second of two requests that a network makes."""
+        try:
+            self._client.delete_tag(self._run_id, tag)
+        except MlflowException:
+            if tag in self._client.get_run(self._run_id).data.tags:
+                raise
 
     def _model_id(self, experiment_id: str) -> str:
         """The id of the run's model, which an earlier attempt may have asked for."""

@@ -19,16 +19,13 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from mnist_exp import project, redaction
-from mnist_exp.config import TrackingConfig
+from mnist_exp.config import MAX_EXPERIMENT_NAME, TrackingConfig
 from mnist_exp.errors import Refused, StoreAway, StoreError, first_line
 from mnist_exp.imports import importing
 from mnist_exp.text import received
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-# MLflow's limit.
-MAX_EXPERIMENT_NAME = 500
 
 _SQLITE = "sqlite:///"
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
