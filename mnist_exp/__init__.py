@@ -14,20 +14,22 @@ The whole program, in a dozen lines::
     tracker = MlflowTracker.open(client, uri, experiment_id, name)
     result = run(config, job, dataset, tracker, on_epoch) # train, judge, draw, close the tracker
     runs, epochs = load_runs("params.model = 'mlp'")      # read back as pandas data frames
+    compare(table, "accuracy", ["units"]).best_set        # which configurations of any table may be the best
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mnist_exp.analysis.frames import Runs, load_runs
+    from mnist_exp.analysis.table import compare
 
-__all__ = ["Runs", "load_runs"]
+__all__ = ["Runs", "compare", "load_runs"]
 
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for only then: pandas and MLflow take seconds."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from mnist_exp.analysis import frames
+    from importlib import import_module
 
-    return getattr(frames, name)
+    return getattr(import_module(f"mnist_exp.analysis.{'table' if name == 'compare' else 'frames'}"), name)

@@ -72,8 +72,8 @@ def main(after_sweep: "Callable[[Sweep], None] | None" = None) -> int:
 def _app(composed: DictConfig) -> float:
     """One job: what Hydra calls for a single run, and for each job of a sweep, maybe in another process.
 
-    Returns the best validation accuracy, for sweepers that search; NaN for a job of a sweep that failed, which the
-    store knows of and :func:`_finish_sweep` finds there.
+    Returns the validation accuracy of the weights that were kept (``training.keep``), for sweepers that search; NaN
+    for a job of a sweep that failed, which the store knows of and :func:`_finish_sweep` finds there.
     """
     config = to_run_config(composed)
     from mnist_exp.training.startup import import_tensorflow
@@ -111,14 +111,14 @@ def _app(composed: DictConfig) -> float:
             return math.nan
         case Kept(record):
             terminal.run_is_kept(job, record)
-            best = record.metrics.get("best/val_accuracy", math.nan)
+            accuracy = record.metrics.get("kept/val_accuracy", record.metrics.get("val_accuracy", math.nan))
         case result:
             terminal.run_ends(job, result)
-            best = result.best.scores["val_accuracy"]
+            accuracy = result.kept.scores["val_accuracy"]
     if sweep is None and not unsent:
         terminal.how_to_look(uri)
     terminal.unsent(unsent)  # the last line, if it is one
-    return best
+    return accuracy
 
 
 def _system_metrics(config: RunConfig) -> bool:
@@ -185,10 +185,12 @@ def _finish_sweep(code: int, after_sweep: "Callable[[Sweep], None] | None") -> i
         return _too_late(error, code)
     for problem in filter(None, (ending.problem, ending.untold)):
         code = _too_late(problem, code)
-    if ending.comparison is not None and ending.comparison.has_seeds:
-        tables.comparison(ending.comparison)
+    step = ending.next_step if after_sweep is None else None
+    if ending.comparison is not None and ending.comparison.has_replicates:
+        tables.comparison(ending.comparison, step)
     else:
         tables.leaderboard(ending.board)
+        tables.next_step(step)
     if ending.unsent is None:
         terminal.how_to_look(sweep.uri)
     else:

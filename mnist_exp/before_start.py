@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from mnist_exp import project, terminal
-from mnist_exp.compose import expand, explain, to_run_config, without_resume
-from mnist_exp.config import RunConfig
+from mnist_exp.compose import expand, explain, of_the_run, to_run_config
+from mnist_exp.config import DataConfig, RunConfig
 from mnist_exp.errors import ConfigError, StoreAway, StoreError
 from mnist_exp.imports import importing
 from mnist_exp.redaction import redact, redacted_file
@@ -37,6 +38,9 @@ class BeforeStart(Callback):
         """Check a single run's config, and that its data can be had."""
         with _stopping_on_error():
             checked = to_run_config(config)
+            for key in ("worth", "looks"):
+                if getattr(checked, key):
+                    raise ConfigError.rule(key, "says how a sweep is judged: add -m and several values", key)
             (dataset,), away = _check_store_and_data([checked])
             _check_experiments([checked], dataset, away)
 
@@ -48,6 +52,10 @@ class BeforeStart(Callback):
             if len(uris := {each.tracking.uri for each in configs}) > 1:
                 raise ConfigError.rule(
                     "tracking.uri", "must be the same for all jobs of a sweep", sorted(map(str, uris))
+                )
+            if len({(each.worth, each.looks) for each in configs}) > 1:
+                raise ConfigError(
+                    "worth and looks say how a sweep is judged, and hold for all of its jobs: give one each"
                 )
             used, away = _check_store_and_data(configs)
             if len(names := sorted(dataset.name for dataset in used)) > 1:
@@ -63,10 +71,10 @@ class BeforeStart(Callback):
             own = [identity.of(each, used[0]) for each in configs]
             if len(set(own)) < len(own):  # it would count as a second sample
                 second = next(number for number, each in enumerate(own) if each in own[:number])
-                job = [override for override in kept[second] if override.partition("=")[0] in keys]
+                job = [override for override in kept[second] if override.partition("=")[0].lstrip("+") in keys]
                 raise ConfigError.rule("a sweep", "must have each job once", " ".join(job))
             whole = identity.together(own)
-            command = without_resume(config.hydra.overrides.task)
+            command = of_the_run(config.hydra.overrides.task)
             if any(each.resume for each in configs):
                 reason = sweep.take_up(uri, experiment, keys, len(jobs), whole, command, configs)
                 if reason is None:
@@ -74,8 +82,9 @@ class BeforeStart(Callback):
                     return
                 terminal.warning(f"not resumed: {reason}; the sweep starts afresh")
             _check_experiments(configs, used[0], away)
-            sweep.begin(uri, experiment, keys, kept, whole, command)
-            terminal.sweep_begins(keys, len(jobs))
+            judged = _judged(configs[0], uri)
+            sweep.begin(uri, experiment, keys, kept, whole, command, judged)
+            terminal.sweep_begins(keys, len(jobs), looks="looks" in judged)
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
         """Take secrets out of what Hydra has written of the job's config."""
@@ -90,6 +99,16 @@ class BeforeStart(Callback):
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Take secrets out of what Hydra has written of the sweep's."""
         _redact_file(Path(config.hydra.sweep.dir) / "multirun.yaml")
+
+
+def _judged(config: RunConfig, uri: str) -> dict[str, str]:
+    """The tags of the parent run that say how its sweep is judged."""
+    from mnist_exp.sweeps import sweep
+
+    tags = {} if config.worth is None else {"worth": f"{config.worth:g}"}
+    if config.looks:
+        tags["looks"] = "true" if config.looks is True else sweep.extended(uri, config.looks)
+    return tags
 
 
 def _redact_file(file: Path) -> None:
@@ -111,6 +130,7 @@ def _check_store_and_data(configs: Sequence[RunConfig]) -> "tuple[list[Dataset],
     _writable(project.root())
     uris = list(dict.fromkeys(store.resolve(config.tracking.uri) for config in configs))
     used: list[Dataset] = []
+    tried: set[DataConfig] = set()
     with ThreadPoolExecutor(max_workers=1) as reader:  # files are read while MLflow is imported
         reading = {data: reader.submit(datasets.load, data) for data in dict.fromkeys(each.data for each in configs)}
         away = _away(uris, must_answer=any(config.resume for config in configs))
@@ -120,7 +140,9 @@ def _check_store_and_data(configs: Sequence[RunConfig]) -> "tuple[list[Dataset],
                 tidy(uri)
     for data, loaded in reading.items():
         dataset = loaded.result()
-        datasets.split(dataset, data)
+        if (shape := replace(data, split_seed=0)) not in tried:  # whether it can be split does not depend on the seed
+            tried.add(shape)
+            datasets.split(dataset, data)
         if dataset not in used:
             used.append(dataset)
             terminal.dataset(dataset)

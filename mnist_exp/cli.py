@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     ui.add_argument("--no-browser", action="store_true", help="print the link only")
     ui.set_defaults(command=_ui)
 
-    compare = commands.add_parser("compare", help="rank configurations over their seeds")
+    compare = commands.add_parser("compare", help="rank configurations and judge their differences over replicates")
     compare.add_argument(
         "which",
         nargs="*",
@@ -52,23 +52,30 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("--metric", default="val_accuracy", help="what to rank by (default: val_accuracy)")
     compare.add_argument(
-        "--by", choices=("best", "last"), default="best", help="each run's best epoch (the default), or its last"
+        "--by",
+        choices=("kept", "best", "last"),
+        default="kept",
+        help="the epoch whose weights each run kept (the default), its best, or its last",
+    )
+    compare.add_argument(
+        "--worth", type=float, metavar="SIZE", help="the smallest difference that matters: adds the verdict equivalent"
     )
     compare.add_argument("--direction", choices=("max", "min"), help="which way is better, for metrics of your own")
     compare.add_argument(
         "--format", choices=("table", "csv", "json", "html"), default="table", help="html is the report of a sweep"
     )
+    compare.add_argument("--pairs", action="store_true", help="csv and json list every pair of configurations instead")
     compare.add_argument("--output", metavar="FILE", help="where csv and json go (default: the screen), and html")
     compare.add_argument("--across-datasets", action="store_true", help="rank runs on different data all the same")
     compare.add_argument("--allow-test", action="store_true", help="rank by a test score all the same")
     compare.add_argument("--uri", help=_OTHER_STORE)
     compare.set_defaults(command=_compare)
 
-    reproduce = commands.add_parser("reproduce", help="train the six models over seeds and judge the published claims")
-    reproduce.add_argument("--seeds", type=int, default=16, help="runs of each model (default: 16)")
+    reproduce = commands.add_parser("reproduce", help="train the six models repeatedly and judge the published claims")
+    reproduce.add_argument("--replicates", "--seeds", type=int, default=16, help="runs of each model (default: 16)")
     reproduce.add_argument("--data", choices=("auto", "mnist", "digits"), default="auto", help="default: auto")
     reproduce.add_argument(
-        "--quick", action="store_true", help="two seeds, two epochs: to see it work, no reproduction"
+        "--quick", action="store_true", help="two replicates, two epochs: to see it work, no reproduction"
     )
     reproduce.add_argument("overrides", nargs="*", metavar="key=value", help="more overrides for every run")
     reproduce.set_defaults(command=_reproduce)

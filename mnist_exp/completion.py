@@ -27,9 +27,9 @@ _mnist_exp_commands() {
     case ${COMP_WORDS[1]}:$COMP_CWORD in
         *:1) COMPREPLY=($(compgen -W "ui compare reproduce completion --help" -- "$word")) ;;
         ui:*) COMPREPLY=($(compgen -W "--port --host --uri --no-browser --help" -- "$word")) ;;
-        compare:*) COMPREPLY=($(compgen -W "--metric --by --direction --format --output --across-datasets \\
-            --allow-test --uri --help" -- "$word")) ;;
-        reproduce:*) COMPREPLY=($(compgen -W "--seeds --data --quick --help" -- "$word")) ;;
+        compare:*) COMPREPLY=($(compgen -W "--metric --by --worth --direction --format --pairs --output \\
+            --across-datasets --allow-test --uri --help" -- "$word")) ;;
+        reproduce:*) COMPREPLY=($(compgen -W "--replicates --data --quick --help" -- "$word")) ;;
         completion:*) COMPREPLY=($(compgen -W "bash zsh" -- "$word")) ;;
     esac
 }

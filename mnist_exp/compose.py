@@ -28,6 +28,7 @@ from mnist_exp import project, terminal
 from mnist_exp.config import RunConfig, check, suggestion
 from mnist_exp.errors import ConfigError, MnistExpError, StoreError, first_line
 from mnist_exp.redaction import redact
+from mnist_exp.replicate import REPLICATE, SOURCES
 from mnist_exp.text import received as quoted
 from mnist_exp.text import shortened, visible
 
@@ -88,7 +89,7 @@ def expand(config: DictConfig) -> tuple[list[str], list[list[str]], list[DictCon
     given = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
     parser = OverridesParser.create(config_loader=loader)
     overrides = parser.parse_overrides([*given, *config.hydra.overrides.task])
-    keys = [override.get_key_element() for override in overrides if override.is_sweep_override()]
+    keys = [_key(override.get_key_element()) for override in overrides if override.is_sweep_override()]
     if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
         return keys, [], []
     (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
@@ -101,17 +102,17 @@ def this_job() -> "Job":
     from mnist_exp.sweeps.sweep import Sweep
 
     own = HydraConfig.get()
-    overrides = without_resume(own.overrides.task)
+    overrides = of_the_run(own.overrides.task)
     sweep = Sweep.current()
     if sweep is None:
         return Job(_name(overrides), _group(overrides, ()), overrides, Path(own.runtime.output_dir))
-    varied = [override for override in overrides if override.partition("=")[0] in sweep.keys]
+    varied = [override for override in overrides if _key(override) in sweep.keys]
     name = _name(varied or overrides)
     if own.runtime.choices.get("experiment") is not None:
         overrides = (*overrides, "hydra.mode=RUN")  # an experiment may itself be a sweep; this is one run of it
     return Job(
         name=name,
-        group=_group(without_resume(own.overrides.task), varied),
+        group=_group(of_the_run(own.overrides.task), varied),
         overrides=overrides,
         output=Path(own.runtime.output_dir),
         number=own.job.num + 1,
@@ -119,9 +120,9 @@ def this_job() -> "Job":
     )
 
 
-def without_resume(overrides: Sequence[str]) -> tuple[str, ...]:
-    """Overrides as they were before a command was given again to resume it."""
-    return tuple(each for each in overrides if not each.lstrip("+").startswith("resume="))
+def of_the_run(overrides: Sequence[str]) -> tuple[str, ...]:
+    """The overrides that decide what runs compute: without whether they are resumed and how their sweep is judged."""
+    return tuple(each for each in overrides if _key(each) not in ("resume", "worth", "looks"))
 
 
 def launched_here() -> bool:
@@ -165,14 +166,20 @@ def explain(error: Exception) -> MnistExpError | None:
     return ConfigError(" ".join(text.split()) + (f": {first_line(cause)}" if cause else ""))
 
 
+def _key(override: str) -> str:
+    """The key that an override sets: ``seed`` of ``++seed=1``."""
+    return override.partition("=")[0].lstrip("+")
+
+
 def _name(overrides: Sequence[str]) -> str:
     """What a run is called, as a line of a list and the title of its pictures show it."""
     return shortened(visible(redact(" ".join(overrides))), _LONGEST_NAME) or "default"
 
 
 def _group(overrides: Sequence[str], varied: Sequence[str]) -> str:
-    """The overrides that runs with other seeds share, those that vary in the sweep first."""
-    shared = [each for each in [*varied, *overrides] if not each.startswith(("seed=", "hydra", "data.path="))]
+    """The overrides that all replicates of a configuration share, those that vary in the sweep first."""
+    apart = (REPLICATE, *SOURCES, "data.path")
+    shared = [each for each in [*varied, *overrides] if _key(each) not in apart and not each.startswith("hydra")]
     return " ".join(dict.fromkeys(shared)) or "default"
 
 

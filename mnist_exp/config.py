@@ -17,6 +17,7 @@ from pydantic import AfterValidator, ConfigDict, Field, Strict, TypeAdapter, Val
 from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from mnist_exp import replicate as replicates
 from mnist_exp.errors import ConfigError
 from mnist_exp.text import received as quoted
 
@@ -25,10 +26,15 @@ MAX_EXPERIMENT_NAME = 500
 
 
 def _without_nul(text: str) -> str:
-    """Neither files nor databases have a name for it."""
     if "\0" in text:
         raise PydanticCustomError("nul", "Value should hold no NUL character")
     return text
+
+
+def _looks(value: object) -> object:
+    if isinstance(value, bool) or (isinstance(value, str) and re.fullmatch("[0-9a-f]{4,32}", value)):
+        return value
+    raise PydanticCustomError("looks", "Value should be true, false or the id of a sweep")
 
 
 _CLOSED = ConfigDict(extra="forbid")
@@ -38,7 +44,7 @@ Bool = Annotated[bool, Strict()]
 Int = Annotated[int, Strict()]
 Float = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Text = Annotated[str, Strict(), Field(min_length=1), AfterValidator(_without_nul)]
-Name = Annotated[str, Strict(), Field(min_length=1, max_length=MAX_EXPERIMENT_NAME), AfterValidator(_without_nul)]
+Name = Annotated[Text, Field(max_length=MAX_EXPERIMENT_NAME)]
 Count = Annotated[Int, Field(gt=0)]
 Seed = Annotated[Int, Field(ge=0, lt=2**32)]  # NumPy's and scikit-learn's range
 Rate = Annotated[Float, Field(gt=0)]
@@ -169,6 +175,7 @@ class TrainingConfig:
     epochs: Count
     batch_size: Count
     engine: Literal["compiled", "keras"]
+    keep: Literal["last", "best"]
     order_seed: Seed
     early_stopping: EarlyStoppingConfig
 
@@ -190,7 +197,7 @@ ScheduleConfig = Annotated[ConstantConfig | RangeTestConfig | StepConfig | Cosin
 
 @dataclass(frozen=True, config=_CLOSED)
 class RunConfig:
-    """Everything that makes a run what it is."""
+    """Everything that makes a run what it is, every seed drawn."""
 
     data: DataConfig
     model: ModelConfig
@@ -198,14 +205,17 @@ class RunConfig:
     lr: ScheduleConfig
     training: TrainingConfig
     tracking: TrackingConfig
+    replicate: Annotated[Int, Field(ge=0)]
     seed: Seed
     resume: Bool = False
+    worth: Rate | None = None
+    looks: Annotated[Any, AfterValidator(_looks)] = False
     experiment: Text | None = None
 
     def params(self) -> dict[str, str | int | float | bool | None]:
         """The run's params under the keys that a command line takes: ``model=mlp``, ``model.units=4``.
 
-        ``tracking`` is left out: where a run is kept is no part of what it is.
+        What is no part of a run (``_NOT_OF_A_RUN``) is left out.
         """
         sections = self.plain()
         experiment = sections.pop("experiment")
@@ -213,21 +223,22 @@ class RunConfig:
         return {**chosen, **dict(_flatten(sections))}
 
     def plain(self) -> dict[str, Any]:
-        """The config as it ran, in plain nested values, without ``tracking`` and ``resume``."""
-        return {key: value for key, value in asdict(self).items() if key not in ("tracking", "resume")}
+        """The config as it ran, in plain nested values, without ``_NOT_OF_A_RUN``."""
+        return {key: value for key, value in asdict(self).items() if key not in _NOT_OF_A_RUN}
 
 
 _RUN = TypeAdapter(RunConfig)
+_NOT_OF_A_RUN = ("tracking", "resume", "worth", "looks")  # none changes what a run computes
 
 
 def check(composed: Mapping[str, Any]) -> RunConfig:
-    """Turn a composed configuration into a checked one.
+    """Turn a composed configuration into a checked one; seeds that are null are drawn from its replicate.
 
     Raises:
         ConfigError: a key is unknown or missing, or its value has the wrong type or breaks its rule.
     """
     try:
-        return _RUN.validate_python(composed)
+        return _RUN.validate_python(replicates.fill(composed))
     except ValidationError as error:
         raise _explain(error.errors(include_url=False)[0], composed) from None
 
@@ -272,7 +283,7 @@ def _explain(error: ErrorDetails, composed: Mapping[str, Any]) -> ConfigError:
 
 def _without(node: Any, path: list[str]) -> Any:
     """A copy of nested mapping ``node`` that lacks the key at ``path``."""
-    if not path or not isinstance(node, Mapping):
+    if not (path and isinstance(node, Mapping)):
         return {}
     head, *rest = path
     kept = {k: v for k, v in node.items() if k != head}

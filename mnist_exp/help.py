@@ -15,7 +15,7 @@ _ABOVE = """\
 python -m mnist_exp [-m] [key=value ...]
 
 Trains a small network on MNIST and tracks it in MLflow. With -m, keys may hold several values
-(model.units=4,10 or seed=range(0,8)): every combination is one run of a sweep.
+(model.units=4,10 or replicate=range(8)): every combination is one run of a sweep.
 """
 
 _BELOW = """\
@@ -37,7 +37,7 @@ def text(arguments: Sequence[str]) -> str:
         option = given[group] if given.get(group) in options[group] else default
         parts += [f"  {group}={option}", *_lines(_file(group, option)), ""]
     own_keys = project.CONF.joinpath("config.yaml").read_text().split("\n\n")[1]
-    return "\n".join([*parts, f"  {own_keys}\n", _BELOW])
+    return "\n".join([*parts, *(f"  {line}" for line in own_keys.splitlines()), "", _BELOW])
 
 
 def _groups() -> list[Path]:

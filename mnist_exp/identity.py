@@ -11,9 +11,10 @@ from typing import Any
 from mnist_exp import project
 from mnist_exp.config import RunConfig
 from mnist_exp.data.datasets import Dataset
+from mnist_exp.replicate import REPLICATE
 
 # The code that a run's figures depend on; how they are tracked, drawn or compared changes none of them.
-_CODE = ("config.py", "models.py", "optimizers.py", "evaluation.py", "data/*.py", "training/*.py")
+_CODE = ("config.py", "replicate.py", "models.py", "optimizers.py", "evaluation.py", "data/*.py", "training/*.py")
 _LIBRARIES = ("tensorflow", "keras", "numpy", "scikit-learn")
 
 
@@ -49,7 +50,7 @@ class Identity:
 
 def of(config: RunConfig, dataset: Dataset) -> Identity:
     """The identity of the run that ``config`` makes with ``dataset``."""
-    plain = config.plain()
+    plain = {key: value for key, value in config.plain().items() if key != REPLICATE}  # its seeds say it all
     plain["data"] = {key: value for key, value in plain["data"].items() if key not in ("name", "path")}
     return Identity(_digest(plain), dataset.digest[:16], _code(), _libraries())
 

@@ -29,6 +29,9 @@ _EXPLORATION = {
     "data/pixels.png": figures.pixels,
 }
 
+# Which weights predicted the test images, by ``training.keep``.
+_JUDGED = {"last": "after the last epoch", "best": "with the weights of the best epoch"}
+
 
 @dataclass(frozen=True)
 class Job:
@@ -52,7 +55,7 @@ class Job:
     resumed: str = ""
 
 
-def inputs(config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker) -> None:
+def inputs(config: RunConfig, job: Job, dataset: Dataset, split: Split, tracker: Tracker) -> None:
     """All that is known before training: params, tags, data set, config and provenance."""
     code = provenance.code()
     if not config.tracking.git_diff:
@@ -69,6 +72,7 @@ def inputs(config: RunConfig, job: Job, dataset: Dataset, tracker: Tracker) -> N
             "dataset": dataset.name,
             "dataset.digest": dataset.digest,
             "dataset.source": dataset.source,
+            "dataset.validation_images": str(len(split.validation)),
             **({"dataset.fallback": dataset.fallback} if dataset.fallback else {}),
             **provenance.tags(code),
         }
@@ -100,13 +104,16 @@ def _explored(dataset: Dataset, path: str) -> bytes:
     return figures.png(_EXPLORATION[path](dataset))
 
 
-def summary(history: History, test: Evaluation, seconds: float, parameters: int) -> dict[str, float]:
-    """The figures of the run as a whole, by metric name."""
+def summary(history: History, kept: Epoch, test: Evaluation, seconds: float, parameters: int) -> dict[str, float]:
+    """The figures of the run as a whole, by metric name; ``kept`` is the epoch whose weights ``test`` judges."""
     best = history.best()
     return {
         "best/val_accuracy": best.scores["val_accuracy"],
         "best/val_loss": float(np.nanmin(history.series("val_loss"))),
         "best/epoch": best.number,
+        "kept/val_accuracy": kept.scores["val_accuracy"],
+        "kept/val_loss": kept.scores["val_loss"],
+        "kept/epoch": kept.number,
         "test/loss": test.loss,
         "test/accuracy": test.accuracy,
         **{f"test/recall_{digit}": float(test.recall[digit]) for digit in DIGITS},
@@ -164,7 +171,7 @@ def note(
     """The run in a few lines of markdown, for the top of its page in the MLflow UI."""
     weakest = int(np.nanargmin(test.recall))
     lines = [
-        f"**{test.accuracy:.2%}** of the test images right after the last epoch; best validation accuracy "
+        f"**{test.accuracy:.2%}** of the test images right {_JUDGED[config.training.keep]}; best validation accuracy "
         f"**{best.scores['val_accuracy']:.2%}** after epoch {best.number} of {config.training.epochs}; "
         f"weakest digit: {weakest} ({test.recall[weakest]:.1%}). Trained in {seconds:.1f} s.",
         "",

@@ -36,12 +36,14 @@ class Result:
 
     Attributes:
         best: the epoch with the highest validation accuracy.
-        test_accuracy: share of the test images predicted right after the last epoch, 0..1.
+        kept: the epoch whose weights are judged and saved: the last one, or ``best`` with ``training.keep=best``.
+        test_accuracy: share of the test images predicted right with the kept weights, 0..1.
         seconds: training time.
     """
 
     run_id: str
     best: Epoch
+    kept: Epoch
     test_accuracy: float
     seconds: float
 
@@ -102,24 +104,25 @@ def _run(
     progress: Progress | None,
 ) -> Result:
     split = datasets.split(dataset, config.data)
-    logbook.inputs(config, job, dataset, tracker)
+    logbook.inputs(config, job, dataset, split, tracker)
 
     callback = TrackingCallback(
         tracker, on_epoch, may_diverge=config.lr.name == "range_test", told=progress.told if progress else 0
     )
     model, seconds = _train(config, split, tracker, callback, progress)
 
+    best = callback.history.best()
+    kept = best if config.training.keep == "best" else callback.history.epochs[-1]
     test = evaluation.evaluate(split.test.labels, engine.predict(model, split.test.images))
-    tracker.log_metrics(Measurement(logbook.summary(callback.history, test, seconds, model.count_params())))
+    tracker.log_metrics(Measurement(logbook.summary(callback.history, kept, test, seconds, model.count_params())))
     logbook.evaluation_files(test, tracker)
     reading = _read_range_test(config, callback.history)
     if reading:
         logbook.range_test_reading(reading, job, tracker)
     logbook.pictures(job, split, callback.history, test, tracker)
     tracker.log_model(partial(flavour.save, model, split.test.images[:5]))
-    best = callback.history.best()
     tracker.set_tags({"mlflow.note.content": logbook.note(config, job, dataset, split, best, test, seconds, reading)})
-    return Result(tracker.run_id, best, test.accuracy, seconds)
+    return Result(tracker.run_id, best, kept, test.accuracy, seconds)
 
 
 def _train(

@@ -10,9 +10,9 @@ from rich.table import Table
 from mnist_exp.terminal import out, shown
 
 if TYPE_CHECKING:
-    from mnist_exp.analysis.comparison import Comparison
+    from mnist_exp.analysis.comparison import Against, Comparison
     from mnist_exp.analysis.leaderboard import Leaderboard
-    from mnist_exp.analysis.statistics import Difference
+    from mnist_exp.analysis.next_step import NextStep
     from mnist_exp.reproduction.claims import ClaimAnswer
     from mnist_exp.tracking.sync import Found
 
@@ -23,7 +23,7 @@ def leaderboard(board: "Leaderboard") -> None:
     """The ranking of a sweep, as a table of the keys that differ and what was reached."""
     from mnist_exp.analysis.leaderboard import COLUMNS
 
-    table = Table(title="Ranked by best validation accuracy", **_STYLE)
+    table = Table(title="Ranked by the validation accuracy of the weights that were kept", **_STYLE)
     table.add_column("#", justify="right")
     for key in board.keys:
         table.add_column(shown(key), overflow="fold")
@@ -31,68 +31,95 @@ def leaderboard(board: "Leaderboard") -> None:
         table.add_column(title, justify="right", overflow="fold")
     for rank, record in enumerate(board.ranked, 1):
         params = [shown(record.params.get(key, "")) for key in board.keys]
-        metrics = [_cell(metric, record.metrics.get(metric)) for metric, _ in COLUMNS]
+        metrics = [_cell(metric, record.figure(metric)) for metric, _ in COLUMNS]
         table.add_row(str(rank), *params, *metrics, style="bold" if rank == 1 else None)
+    for record in board.range_tests:
+        params = [shown(record.params.get(key, "")) for key in board.keys]
+        table.add_row("-", *params, "range test", *[""] * (len(COLUMNS) - 1))
     for record in board.others:
         params = [shown(record.params.get(key, "")) for key in board.keys]
         table.add_row("-", *params, f"[red]{record.status}[/]", *[""] * (len(COLUMNS) - 1))
     out.print(table)
 
 
-def comparison(result: "Comparison") -> None:
-    """Configurations over their seeds: the ranking, and how sure it is."""
-    by, other = result.measure.by, "last" if result.measure.by == "best" else "best"
+def comparison(result: "Comparison", step: "NextStep | None" = None) -> None:
+    """Configurations over their replicates: the ranking, the verdicts, and what would decide the rest."""
+    from mnist_exp.analysis.conclusion import percent
+
+    judged = result.verdicts.result is not None
     table = Table(title=f"Ranked by the mean {result.measure.words()}", **_STYLE)
     table.add_column("#", justify="right")
     for key in result.keys:
         table.add_column(shown(key), overflow="fold")
-    for heading in ("n", f"mean ({by})", "95 % interval", "std", "min", "max", f"mean ({other})", "against the first"):
-        table.add_column(heading, justify="left" if heading.startswith("against") else "right")
+    for heading in ("n", "mean", "95 % interval", "min .. max", *(["best set"] if judged else [])):
+        table.add_column(heading, justify="left" if heading == "best set" else "right")
+    table.add_column(f"to the first [{percent(1 - result.verdicts.level)}, all pairs]" if judged else "to the first")
+    for heading in ("verdict", "beats the first"):
+        table.add_column(heading)
     for rank, row in enumerate(result.rows, 1):
         params = [shown(row.params.get(key, "")) for key in result.keys]
         if row.spread is None:
-            table.add_row("-", *params, "0", *[""] * 6, f"[red]{shown(row.how_others_ended())}[/]")
+            ended = f"[red]{shown(row.how_others_ended())}[/]"
+            table.add_row("-", *params, "0", *[""] * (5 if judged else 4), ended, "")
             continue
-        spread = row.spread
+        spread, against = row.spread, row.against_first
         others = f" [red]({shown(row.how_others_ended())})[/]" if row.others else ""
         table.add_row(
             str(rank),
             *params,
             f"{spread.n}{others}",
             f"{spread.mean:.4f}",
-            f"{spread.low:.4f} .. {spread.high:.4f}" if spread.n > 1 else "one seed",
-            f"{spread.std:.4f}" if spread.n > 1 else "",
-            f"{spread.min:.4f}",
-            f"{spread.max:.4f}",
-            f"{row.other_spread.mean:.4f}" if row.other_spread else "",
-            _against(row.against_winner),
-            style="bold" if rank == 1 else None,
+            f"{'~ ' if spread.approximate else ''}{spread.low:.4f} .. {spread.high:.4f}" if spread.n > 1 else "",
+            f"{spread.min:.4f} .. {spread.max:.4f}" if spread.n > 1 else "",
+            *([("yes" if row.is_best else "no")] if judged else []),
+            against.interval() if against else "",
+            shown(against.words()) if against else "",
+            _chance(against),
+            style="bold" if row.is_best and judged else None,
         )
     out.print(table)
+    if any(row.spread and row.spread.n > 1 and row.spread.approximate for row in result.rows):
+        out.print("~ approximate: fewer than 16 values", style="dim")
     out.print(shown(result.conclusion(), 4000), soft_wrap=True)
-    if result.winner and result.winner.spread and result.winner.spread.n == 1:
-        out.print("One seed says nothing of the spread: add seed=range(8) to the sweep for intervals.", soft_wrap=True)
+    next_step(step)
+
+
+def next_step(step: "NextStep | None") -> None:
+    """What would decide what is undecided, if there is something."""
+    if step is not None:
+        out.print(f"{shown(step.why)}\n  [bold]{shown(step.command, 2000)}[/]", soft_wrap=True)
 
 
 def verdicts(answers: "Sequence[ClaimAnswer]", caveats: "Sequence[str]") -> None:
-    """The published claims, each with its figures, ours, and what became of it."""
+    """Print the published claims: each with its figures, ours, and its verdict."""
+    from mnist_exp.analysis.statistics import APPROXIMATE_BELOW
+
     table = Table(title="The published claims", show_lines=False, **_STYLE)
-    for heading in ("", "published", "ours: mean", "95 % interval", "min .. max", "percentile", "verdict"):
+    for heading in ("", "published", "ours: mean", "95 % interval", "min .. max", "percentile", "n", "verdict"):
         table.add_column(heading, justify="left" if heading in ("", "verdict") else "right")
     for number, claim in enumerate(answers, 1):
-        table.add_row(f"[bold]{number}. {shown(claim.says)}[/]", *[""] * 5, f"[bold]{claim.verdict}[/]")
+        table.add_row(f"[bold]{number}. {shown(claim.says)}[/]", *[""] * 6, f"[bold]{claim.verdict}[/]")
         for each in claim.answers:
-            spread = each.spread
+            spread, decimals = each.spread, "+.4f" if each.check.than else ".4f"
+            has_interval = spread and not math.isnan(spread.low)
+            reason = each.reason()
             table.add_row(
                 f"   {shown(each.check.words())}",
-                f"{each.check.published:.3g}",
-                f"{spread.mean:.4f}" if spread else "no run",
-                f"{spread.low:.4f} .. {spread.high:.4f}" if spread and spread.n > 1 else "",
-                f"{spread.min:.4f} .. {spread.max:.4f}" if spread else "",
+                f"{each.check.published:{'+.3g' if each.check.than else '.3g'}}",
+                f"{spread.mean:{decimals}}" if spread else "no run",
+                f"{'~ ' if each.approximate else ''}{spread.low:{decimals}} .. {spread.high:{decimals}}"
+                if spread and has_interval
+                else "",
+                f"{spread.min:{decimals}} .. {spread.max:{decimals}}" if spread else "",
                 f"{each.percentile:.0f}" if spread else "",
-                f"{each.verdict}{f' ({each.difference.words()})' if each.difference else ''}",
+                f"{spread.n if spread else 0}",
+                f"{each.verdict}{f' ({reason})' if reason else ''}",
             )
     out.print(table)
+    note = "Intervals of differences are simultaneous, the others are t intervals of the mean."
+    if any(each.approximate for claim in answers for each in claim.answers):
+        note += f" ~ approximate: fewer than {APPROXIMATE_BELOW} replicates."
+    out.print(note, soft_wrap=True)
     for caveat in caveats:
         out.print(f"[bold yellow]{shown(caveat)}[/]", soft_wrap=True)
 
@@ -111,16 +138,16 @@ def journals(found: "Sequence[Found]") -> None:
     out.print(table)
 
 
-def _against(difference: "Difference | None") -> str:
-    if difference is None:
+def _chance(against: "Against | None") -> str:
+    """How likely one more run of a configuration beats one of the first, with its interval."""
+    if against is None or math.isnan(against.chance_low):
         return ""
-    interval = "" if math.isnan(difference.low) else f" [{difference.low:+.4f}, {difference.high:+.4f}]"
-    return f"{difference.mean:+.4f}{interval} {'' if difference.paired else 'unpaired, '}{difference.words()}"
+    return f"{against.chance:.0%} ({against.chance_low:.0%} to {against.chance_high:.0%})"
 
 
 def _cell(metric: str, value: float | None) -> str:
     if value is None:
         return ""
-    if metric == "best/epoch":
+    if metric.endswith("/epoch"):
         return f"{value:.0f}"
     return f"{value:.1f}" if metric.endswith("seconds") else f"{value:.4f}"

@@ -63,10 +63,14 @@ def dataset(data: "Dataset") -> None:
         out.print(f"[bold yellow]{shown(line)}[/]", soft_wrap=True)
 
 
-def sweep_begins(keys: list[str], total: int) -> None:
-    """One line: how many runs, over what."""
+def sweep_begins(keys: list[str], total: int, *, looks: bool = False) -> None:
+    """One line: how many runs, over what, and whether it may be extended."""
     jobs = f"{total} runs" if total else "runs"
-    out.print(f"[bold]sweep:[/] {jobs} over {shown(', '.join(keys) or 'nothing')}")
+    out.print(f"[bold]sweep:[/] {jobs} over {shown(', '.join(keys) or 'nothing')}", soft_wrap=True)
+    if looks:
+        out.print(
+            "  It may be extended: judged with 8, 12, 16, 24 and 32 replicates, each time at 1 %.", soft_wrap=True
+        )
 
 
 def sweep_resumes(keys: list[str], total: int) -> None:
@@ -106,17 +110,19 @@ def epochs(job: "Job", total: int, done: int = 0) -> "Iterator[Callable[[Epoch],
 def run_ends(job: "Job", result: "Result") -> None:
     """One line: what the run reached."""
     out.print(
-        f"[green]✓[/] {_place(job)}[bold]{shown(job.name)}[/]  val_accuracy {result.best.scores['val_accuracy']:.4f} "
-        f"(epoch {result.best.number})  test {result.test_accuracy:.4f}  {result.seconds:.1f} s",
+        f"[green]✓[/] {_place(job)}[bold]{shown(job.name)}[/]  val_accuracy {result.kept.scores['val_accuracy']:.4f} "
+        f"(epoch {result.kept.number})  test {result.test_accuracy:.4f}  {result.seconds:.1f} s",
         soft_wrap=True,
     )
 
 
 def run_is_kept(job: "Job", record: "Record") -> None:
     """One line: a run that an earlier command finished."""
-    best = record.metrics.get("best/val_accuracy", math.nan)
+    accuracy = record.metrics.get("kept/val_accuracy", record.metrics.get("val_accuracy", math.nan))
+    epoch = f" (epoch {record.metrics['kept/epoch']:.0f})" if "kept/epoch" in record.metrics else ""
     out.print(
-        f"[green]✓[/] {_place(job)}[bold]{shown(job.name)}[/]  kept, finished before: val_accuracy {best:.4f}",
+        f"[green]✓[/] {_place(job)}[bold]{shown(job.name)}[/]  kept, finished before: "
+        f"val_accuracy {accuracy:.4f}{epoch}",
         soft_wrap=True,
     )
 

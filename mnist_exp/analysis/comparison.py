@@ -1,48 +1,65 @@
-"""Configurations compared: their runs over seeds taken together, ranked, each held against the winner.
+"""Runs compared: grouped into configurations, ranked, and judged together over their replicates.
 
-Runs that differ in nothing but ``seed`` are one configuration. Selecting by test scores is refused: whoever
-picks the best of many by their test scores no longer has a test set.
+Runs that differ in nothing but ``replicate`` and seeds are one configuration. Selecting by test scores is refused: if
+the best of many is picked by its test score, no test of it is left.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from mnist_exp.analysis import statistics
-from mnist_exp.analysis.frames import EPOCH_METRICS
+from mnist_exp.analysis import looks, samples, statistics
+from mnist_exp.analysis.components import Components, components
 from mnist_exp.analysis.leaderboard import differing_keys
+from mnist_exp.analysis.looks import Looks
+from mnist_exp.analysis.measure import Measure
 from mnist_exp.analysis.records import Record
-from mnist_exp.analysis.statistics import Difference, Spread
+from mnist_exp.analysis.samples import Config, Coverage
+from mnist_exp.analysis.statistics import FarOff, Spread
+from mnist_exp.analysis.verdicts import BETTER, WORSE, Verdicts, judge
 from mnist_exp.errors import ConfigError
-
-SEED = "seed"
-
-# What two runs must have in common, beside their seed, for their figures to be compared as a pair.
-_SHARED = ("seed", "training.order_seed", "data.split_seed", "data.limit", "data.validation", "data.stratify")
-
-_HIGHER_IS_BETTER = ("accuracy", "recall")
-_LOWER_IS_BETTER = ("loss", "seconds", "parameters")
 
 
 @dataclass(frozen=True)
-class Measure:
-    """What is compared.
+class Against:
+    """A configuration minus the first in the ranking, and the verdict on it.
 
     Attributes:
-        metric: its name, such as ``val_accuracy``.
-        by: ``best`` epoch of each run, or its ``last``.
-        higher: whether more is better.
+        difference: of their means, over the replicates that were compared.
+        low, high: simultaneous interval of that; NaN where there is no verdict.
+        low90, high90: the narrower simultaneous interval by which equivalence goes.
+        p: adjusted for all pairs; NaN where there is no verdict.
+        chance, chance_low, chance_high: probability that one more run of it beats one of the first.
+        needed: replicates that would show a difference of ``worth``, or one as large as seen; NaN where unknown.
     """
 
-    metric: str
-    by: str
-    higher: bool
+    difference: float
+    low: float
+    high: float
+    low90: float
+    high90: float
+    p: float
+    differs: bool
+    verdict: str
+    chance: float
+    chance_low: float
+    chance_high: float
+    needed: float
+
+    def interval(self) -> str:
+        """``-0.0305 [-0.0591, -0.0019]``; the difference alone where there is no verdict."""
+        ends = "" if math.isnan(self.low) else f" [{self.low:+.4f}, {self.high:+.4f}]"
+        return f"{self.difference:+.4f}{ends}"
 
     def words(self) -> str:
-        """``best val_accuracy, higher is better``."""
-        return f"{self.by} {self.metric}, {'higher' if self.higher else 'lower'} is better"
+        """``worse (p 0.008)``; ``too few replicates``."""
+        p = "" if math.isnan(self.p) else " (p < 0.001)" if self.p < 0.001 else f" (p {self.p:.3f})"
+        less = ", differs by less than matters" if self.verdict == "equivalent" and self.differs else ""
+        return f"{self.verdict}{less}{p}"
 
 
 @dataclass(frozen=True)
@@ -51,28 +68,30 @@ class Row:
 
     Attributes:
         params: what all its runs have in common.
-        finished, others: its runs; ``others`` failed, were killed, are running, or have no such metric.
-        best, last: by run id, the measured metric of each finished run, in its best and its last epoch.
-        spread: of the values that it is ranked by; None where no run finished.
-        other_spread: of the other of ``best`` and ``last``.
-        against_winner: None for the winner itself, and where there is nothing to compare.
+        finished: the runs that count: finished, with a value, each replicate once.
+        others: runs that failed, were killed, are running, or have no such value.
+        values: by run id, what each finished run is ranked by.
+        spread: of the values that were compared; None where no run finished.
+        far_off: the runs that fall far off the others, if there are some.
+        is_best: whether it cannot be ruled out as best.
+        against_first: None for the first itself, and where there is nothing to compare.
     """
 
     params: Mapping[str, str]
     finished: list[Record]
     others: list[Record]
-    best: Mapping[str, float]
-    last: Mapping[str, float]
-    spread: Spread | None
-    other_spread: Spread | None
-    against_winner: Difference | None = None
+    values: Mapping[str, float]
+    spread: Spread | None = None
+    far_off: FarOff | None = None
+    is_best: bool = False
+    against_first: Against | None = None
 
     def label(self, keys: Sequence[str]) -> str:
         """``model.units=4 optimizer.lr=0.01``: the keys that tell it from the others."""
         return " ".join(f"{key}={self.params[key]}" for key in keys if key in self.params) or "all runs"
 
     def how_others_ended(self) -> str:
-        """``1 diverged, 2 KILLED``: nothing that did not finish goes unsaid."""
+        """``1 diverged, 2 KILLED``: every run that gave no value, by reason."""
         reasons = [record.tags.get("failure", record.status) for record in self.others]
         reasons = ["finished without a number for it" if reason == "FINISHED" else reason for reason in reasons]
         return ", ".join(f"{reasons.count(reason)} {reason}" for reason in dict.fromkeys(reasons))
@@ -85,70 +104,67 @@ class Comparison:
     Attributes:
         keys: the params in which configurations differ.
         datasets: names of the data sets that were used.
+        verdicts: on all pairs, and the best set; in the order of ``rows``.
+        coverage: which sources of variance the replicates vary.
+        looks: what each look at a sweep that may be extended found; None for one that is judged once.
+        components: where the spread comes from, of a sweep that crosses seeds; None for others.
+        notes: which runs were left out and why, a sentence each.
     """
 
     measure: Measure
     keys: list[str]
     rows: list[Row]
     datasets: list[str]
+    verdicts: Verdicts
+    coverage: Coverage
+    looks: Looks | None = None
+    components: Components | None = None
+    notes: tuple[str, ...] = ()
 
     @property
-    def winner(self) -> Row | None:
+    def first(self) -> Row | None:
         """The row with the best mean; None where nothing finished."""
         return self.rows[0] if self.rows and self.rows[0].spread else None
 
     @property
-    def has_seeds(self) -> bool:
-        """Whether any configuration was run with several seeds."""
+    def has_replicates(self) -> bool:
+        """Whether any configuration has several runs."""
         return any(len(row.finished) + len(row.others) > 1 for row in self.rows)
 
+    @property
+    def best_set(self) -> list[Row]:
+        """The configurations that cannot be ruled out as best."""
+        return [row for row in self.rows if row.is_best]
+
     def conclusion(self) -> str:
-        """How sure it is that the first is the best, and what did not finish, in a few sentences."""
+        """What is best and how sure that is, what the runs cover, and what did not finish, in a few sentences."""
         left_out = sum(len(row.others) for row in self.rows)
         total = left_out + sum(len(row.finished) for row in self.rows)
-        return self._winner() + (f" {left_out} of {total} runs did not finish with a figure." if left_out else "")
-
-    def _winner(self) -> str:
-        if self.winner is None:
-            return "No run finished with this metric, so there is nothing to rank."
-        name = self.winner.label(self.keys)
-        differences = [(row, row.against_winner) for row in self.rows[1:] if row.against_winner]
-        if not differences:
-            return f"{name}: the only configuration with results."
-        if all(math.isnan(each.p) for _, each in differences):
-            whose = "" if self.winner.spread and self.winner.spread.n == 1 else " against others with one seed"
-            return f"{name} has the best figure{whose or ', from one seed'}: another seed may turn the order round."
-        level = [row.label(self.keys) for row, each in differences if not each.shown]
-        if not level:
-            others = f"each of the other {len(differences)}" if len(differences) > 1 else "the other"
-            return f"{name} is best: its difference to {others} is shown."
-        names = "; ".join(level[:5]) + ("; ..." if len(level) > 5 else "")
-        share = f"{len(level)} of the other {len(differences)}" if len(differences) > 1 else "the other"
-        return f"{name} has the best mean, but no difference is shown to {share}: {names}."
-
-
-def measure(metric: str, by: str = "best", *, direction: str | None = None, allow_test: bool = False) -> Measure:
-    """What to compare by, checked.
-
-    Raises:
-        ConfigError: it is a test score, or nobody knows which way it is better.
-    """
-    metric = metric.removeprefix("best/") if metric.removeprefix("best/") in EPOCH_METRICS else metric
-    if metric.startswith("test/") and not allow_test:
-        raise ConfigError(
-            f"--metric {metric} would choose by test scores, and leave no test of the choice. Rank by val_accuracy or "
-            "val_loss and report the test score of what that chose; --allow-test ranks by it all the same"
-        )
-    higher = any(word in metric for word in _HIGHER_IS_BETTER)
-    if direction is None and not higher and not any(word in metric for word in _LOWER_IS_BETTER):
-        raise ConfigError(f"--metric {metric} is not known to be better high or low: add --direction max, or min")
-    return Measure(metric, by, higher if direction is None else direction == "max")
+        said = [self.verdicts.words(), *(self.looks.sentences() if self.looks else [])]
+        if self.components:
+            said.append(self.components.sentence())
+        elif self.has_replicates and self.first:
+            said.append(self.coverage.sentence())
+        if left_out:
+            said.append(f"{left_out} of {total} runs did not finish with a figure.")
+        return " ".join([*said, *self.notes])
 
 
 def compare(
-    records: Sequence[Record], epochs: pd.DataFrame, by: Measure, *, across_datasets: bool = False
+    records: Sequence[Record],
+    epochs: pd.DataFrame,
+    by: Measure,
+    *,
+    across_datasets: bool = False,
+    worth: float | None = None,
 ) -> Comparison:
-    """Group, rank and test.
+    """Group, rank and judge.
+
+    Args:
+        records: the runs.
+        epochs: their epochs, as ``analysis.frames`` gives them.
+        across_datasets: whether runs on different data may be ranked together.
+        worth: the smallest difference that matters.
 
     Raises:
         ConfigError: there are no runs, none has the metric, or they used several data sets.
@@ -161,91 +177,110 @@ def compare(
             f"these runs used {len(datasets)} data sets ({', '.join(sorted(datasets.values()))}), and scores on "
             "different data do not compare: choose runs of one, or add --across-datasets"
         )
-    best, last = _values(records, epochs, by)
-    if not any(by.metric in record.metrics for record in records) and any(
-        record.status == "FINISHED" for record in records
-    ):
-        known = sorted({name for record in records for name in record.metrics if not name.startswith("system/")})
+    notes: list[str] = []
+    ranked = [record for record in records if by.covers(record)]
+    if left_out := len(records) - len(ranked):
+        tests = "1 range test is" if left_out == 1 else f"{left_out} range tests are"
+        notes.append(f"{tests} not ranked among models: the result of one is its suggested rate.")
+    found = by.values(ranked, epochs)
+    finished = [record for record in ranked if record.status == "FINISHED"]
+    if finished and not found and not any(by.metric in record.metrics for record in finished):
+        known = sorted({name for record in ranked for name in record.metrics if not name.startswith("system/")})
         raise ConfigError(f"no run has a metric {by.metric!r}. There are: {', '.join(known)}")
-    grouped: dict[tuple[tuple[str, str], ...], list[Record]] = {}
-    for record in records:
-        config = tuple(sorted((key, value) for key, value in record.params.items() if key != SEED))
-        grouped.setdefault(config, []).append(record)
-    rows = [_row(dict(config), members, best, last, by) for config, members in grouped.items()]
-    rows.sort(key=lambda row: (row.spread is None, _cost(row.spread, by)))
-    return Comparison(
-        by, [key for key in differing_keys(records) if key != SEED], _tested(rows, by), [*datasets.values()]
+    counted = samples.distinct([record for record in ranked if record.run_id in found], across_datasets=across_datasets)
+    repeated = {record.run_id for record in ranked if record.run_id in found} - {run.run_id for run in counted.runs}
+    grouped: dict[Config, list[Record]] = {}
+    for record in ranked:
+        if record.run_id not in repeated:
+            grouped.setdefault(samples.config_of(record, across_datasets=across_datasets), []).append(record)
+    rows = {
+        config: Row(
+            {
+                key: dict(config)[key]
+                for key in dict.fromkeys([*members[0].params, *dict(config)])
+                if key in dict(config)
+            },
+            [record for record in members if record.run_id in found],
+            [record for record in members if record.run_id not in found],
+            {record.run_id: found[record.run_id] for record in members if record.run_id in found},
+        )
+        for config, members in grouped.items()
+    }
+    return _judged(by, rows, [*datasets.values()], worth, (*notes, *counted.sentences()))
+
+
+def _judged(
+    by: Measure, rows: Mapping[Config, Row], datasets: list[str], worth: float | None, notes: tuple[str, ...]
+) -> Comparison:
+    keys = differing_keys([row.params for row in rows.values()])
+    finished = {config: row for config, row in rows.items() if row.finished}
+    runs = [record for row in finished.values() for record in row.finished]
+    called = samples.replicate_names(runs)
+    values = {
+        config: {called[samples.seeds_of(record)]: row.values[record.run_id] for record in row.finished}
+        for config, row in finished.items()
+    }
+    names = {config: row.label(keys) for config, row in finished.items()}
+    coverage = samples.coverage({config: row.finished for config, row in finished.items()})
+    images = samples.validation_images(runs) if by.is_validation_share else None
+    resolution = 1 / images if images else 0.0
+    parts: Components | None = None
+    seen: Looks | None = None
+    if coverage.crossed:
+        by_seeds = [
+            {samples.seeds_of(record): row.values[record.run_id] for record in row.finished}
+            for row in finished.values()
+        ]
+        parts = components(by_seeds, is_share=by.is_validation_share, images=images)
+    if runs and not coverage.crossed and all(record.tags.get("looks") for record in runs):
+        order = samples.order_of_replicates(runs, called)
+        verdicts, seen = looks.judge_looks(values, names, order, higher=by.higher, worth=worth, resolution=resolution)
+    else:
+        refusal = _refusal(coverage, runs)
+        verdicts = judge(values, names, higher=by.higher, worth=worth, resolution=resolution, refusal=refusal)
+    rest = np.arange(1, len(verdicts.configs))
+    pairs = verdicts.of(np.zeros_like(rest), rest)
+    ordered = [_row(rows[config], verdicts, place, pairs, by) for place, config in enumerate(verdicts.configs)]
+    ordered += [row for config, row in rows.items() if config not in finished]
+    return Comparison(by, keys, ordered, datasets, verdicts, coverage, seen, parts, notes)
+
+
+def _refusal(coverage: Coverage, runs: Sequence[Record]) -> str:
+    """Why no verdict may be given on runs, however many there are; empty if one may."""
+    if coverage.crossed:
+        return "runs share seeds of a source that varies, so they are no independent replicates"
+    sweeps = samples.sweeps_of(runs)
+    if len(sweeps) > 1:
+        return f"these runs come from {len(sweeps)} sweeps that were not planned as one (looks=true)"
+    return ""
+
+
+def _row(row: Row, verdicts: Verdicts, place: int, pairs: Mapping[str, Any], by: Measure) -> Row:
+    """The row with what was found out about it; ``pairs`` are those of the first with each other."""
+    sample = [*verdicts.samples[place].values()]
+    return replace(
+        row,
+        spread=statistics.spread(sample, share=by.is_share),
+        far_off=statistics.far_off(sample, higher=by.higher),
+        is_best=bool(verdicts.in_best_set[place]),
+        against_first=_turned({name: column[place - 1] for name, column in pairs.items()}) if place else None,
     )
 
 
-def _values(records: Sequence[Record], epochs: pd.DataFrame, by: Measure) -> tuple[dict[str, float], dict[str, float]]:
-    """The metric of each finished run, by run id, in its best and its last epoch; only finite ones count."""
-    done = [record for record in records if record.status == "FINISHED"]
-    last = {record.run_id: record.metrics[by.metric] for record in done if by.metric in record.metrics}
-    if by.metric not in epochs.columns:
-        found = {run_id: value for run_id, value in last.items() if math.isfinite(value)}
-        return found, found
-    per_run = epochs.groupby("run_id")[by.metric]
-    extremes = (per_run.max() if by.higher else per_run.min()).dropna().to_dict()
-    best = {run_id: float(extremes[run_id]) for run_id in last if math.isfinite(extremes.get(run_id, math.nan))}
-    return best, {run_id: value for run_id, value in last.items() if run_id in best and math.isfinite(value)}
-
-
-def _row(
-    params: dict[str, str], members: list[Record], best: dict[str, float], last: dict[str, float], by: Measure
-) -> Row:
-    chosen, other = (best, last) if by.by == "best" else (last, best)
-    finished = [record for record in members if record.run_id in chosen]
-    ids = [record.run_id for record in finished]
-    others = [other[run_id] for run_id in ids if run_id in other]
-    return Row(
-        params=params,
-        finished=finished,
-        others=[record for record in members if record.run_id not in chosen],
-        best={run_id: best[run_id] for run_id in ids if run_id in best},
-        last={run_id: last[run_id] for run_id in ids if run_id in last},
-        spread=statistics.spread([chosen[run_id] for run_id in ids]) if ids else None,
-        other_spread=statistics.spread(others) if others else None,
+def _turned(pair: Mapping[str, Any]) -> Against:
+    """A pair whose first is the first in the ranking, as seen from its second."""
+    needed = pair["replicates_for_worth"]
+    return Against(
+        difference=-float(pair["difference"]),
+        low=-float(pair["high"]),
+        high=-float(pair["low"]),
+        low90=-float(pair["high90"]),
+        high90=-float(pair["low90"]),
+        p=float(pair["p"]),
+        differs=bool(pair["differs"]),
+        verdict={BETTER: WORSE, WORSE: BETTER}.get(pair["verdict"], pair["verdict"]),
+        chance=1 - float(pair["chance"]),
+        chance_low=1 - float(pair["chance_high"]),
+        chance_high=1 - float(pair["chance_low"]),
+        needed=float(pair["replicates_for_difference"] if math.isnan(needed) else needed),
     )
-
-
-def _tested(rows: list[Row], by: Measure) -> list[Row]:
-    """Each row with its difference from the first, corrected for their number."""
-    if not rows or rows[0].spread is None:
-        return rows
-    differences = [difference(row, rows[0], by) if row.spread else None for row in rows[1:]]
-    corrected = iter(statistics.holm([each.p for each in differences if each]))
-    return [
-        rows[0],
-        *(
-            replace(row, against_winner=each and replace(each, corrected=next(corrected)))
-            for row, each in zip(rows[1:], differences, strict=True)
-        ),
-    ]
-
-
-def difference(a: Row, b: Row, by: Measure) -> Difference:
-    """Row ``a`` minus row ``b``: pair by pair where every run of the smaller has its counterpart, else Welch's way."""
-    values_a, values_b = (
-        {_pairing(record): values(row, by)[record.run_id] for record in row.finished} for row in (a, b)
-    )
-    common = [key for key in values_a if key in values_b]
-    repeated = len(values_a) < len(a.finished) or len(values_b) < len(b.finished)
-    if len(common) == min(len(values_a), len(values_b)) and not repeated:
-        return statistics.paired([values_a[key] for key in common], [values_b[key] for key in common])
-    return statistics.unpaired(*([values(row, by)[each.run_id] for each in row.finished] for row in (a, b)))
-
-
-def values(row: Row, by: Measure) -> Mapping[str, float]:
-    """By run id, what the row is ranked by."""
-    return row.best if by.by == "best" else row.last
-
-
-def _pairing(record: Record) -> tuple[str | None, ...]:
-    return tuple(record.params.get(key) for key in _SHARED)
-
-
-def _cost(spread: Spread | None, by: Measure) -> float:
-    if spread is None:
-        return 0.0
-    return -spread.mean if by.higher else spread.mean

@@ -44,6 +44,15 @@ class Record:
     tags: dict[str, str]
     ended_ms: int | None = None
 
+    def figure(self, metric: str) -> float | None:
+        """The last value of a metric; of ``kept/...`` in a run of before it was logged, that of the last epoch."""
+        return self.metrics.get(metric, self.metrics.get(metric.removeprefix("kept/")))
+
+    @property
+    def is_range_test(self) -> bool:
+        """Whether it tested rates: its accuracy says nothing of a model."""
+        return self.params.get("lr") == "range_test"
+
     @property
     def last_sign_s(self) -> int | None:
         """When it last gave a sign of life to the store, in seconds since 1970; None where it gives none."""
@@ -72,6 +81,11 @@ def twins(client: "MlflowClient", fingerprint: str) -> list[Record]:
 def sweeps(client: "MlflowClient", command: str) -> list[Record]:
     """The parent runs of the sweeps that ``command``, a digest, made, in the order they began."""
     return _search(client, f"tags.`sweep.command` = '{command}'")
+
+
+def parents(client: "MlflowClient") -> list[Record]:
+    """The parent runs of all sweeps, in the order they began."""
+    return _search(client, "tags.kind = 'sweep'")
 
 
 def running(client: "MlflowClient") -> list[Record]:

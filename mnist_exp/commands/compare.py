@@ -1,88 +1,107 @@
-"""``mnist-exp compare``: configurations ranked over their seeds, as a table, CSV, JSON or a page."""
+"""``mnist-exp compare``: configurations judged over their replicates, as a table, CSV, JSON or a page."""
 
 import argparse
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mnist_exp import tables, terminal
-from mnist_exp.analysis import comparison, frames, records
+from mnist_exp.analysis import comparison, frames, records, samples
 from mnist_exp.analysis.comparison import Comparison
+from mnist_exp.analysis.measure import measure
+from mnist_exp.analysis.next_step import next_step
 from mnist_exp.analysis.records import Record
 from mnist_exp.errors import ConfigError, StoreError
+from mnist_exp.sweeps.sweep import added_to
 from mnist_exp.tracking import store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare what ``arguments`` names; the exit code."""
-    by = comparison.measure(
-        arguments.metric, arguments.by, direction=arguments.direction, allow_test=arguments.allow_test
-    )
+    if arguments.worth is not None and not (math.isfinite(arguments.worth) and arguments.worth > 0):
+        raise ConfigError.rule("--worth", "must be greater than 0", arguments.worth)
+    by = measure(arguments.metric, arguments.by, direction=arguments.direction, allow_test=arguments.allow_test)
     uri = store.named(arguments.uri)
     client = store.connect(uri)
     with store.storing(uri):
         sweep = None if arguments.which else records.latest_sweep(client)
         if not arguments.which and sweep is None:
             raise StoreError("there is no sweep yet: run python -m mnist_exp -m model.units=4,10, or name runs")
-        found = records.children(client, sweep.run_id) if sweep else records.select(client, arguments.which)
+        if sweep:
+            found = [*added_to(sweep, uri), *records.children(client, sweep.run_id)]
+        else:
+            found = records.select(client, arguments.which)
+            parents = samples.sweeps_of(found)
+            sweep = records.find(client, parents[-1]) if len(parents) == 1 and parents[0] else None
         if not found:
             what = f"the sweep {sweep.name!r} has" if sweep else f"{' '.join(arguments.which)!r} stands for"
             raise ConfigError(f"{what} no runs (yet): there is nothing to compare")
         epochs = frames.epochs_frame(client, uri, [record.run_id for record in found])
-    result = comparison.compare(found, epochs, by, across_datasets=arguments.across_datasets)
+    worth = arguments.worth
+    if worth is None and sweep is not None and by.metric == "val_accuracy" and "worth" in sweep.tags:
+        worth = float(sweep.tags["worth"])
+    result = comparison.compare(found, epochs, by, across_datasets=arguments.across_datasets, worth=worth)
+    step = next_step(sweep, result) if sweep else None
     if any(record.status == "RUNNING" for record in [*found, *([sweep] if sweep else [])]):
         terminal.warning("not all of these runs have ended: this is what is there so far")
     match arguments.format:
         case "table":
-            tables.comparison(result)
+            tables.comparison(result, step)
         case "csv":
-            _write(_frame(result).to_csv(index=False), arguments.output)
+            _write(_frame(result, pairs=arguments.pairs).to_csv(index=False), arguments.output)
         case "json":
-            _write(_frame(result).to_json(orient="records", indent=2) + "\n", arguments.output)
+            frame = _frame(result, pairs=arguments.pairs)
+            _write(frame.to_json(orient="records", indent=2) + "\n", arguments.output)
         case "html":
             from mnist_exp.reports import gather
             from mnist_exp.reports import sweep as sweep_report
 
-            page = sweep_report.html(gather.sweep(client, uri, result, epochs, sweep))
+            page = sweep_report.html(gather.sweep(client, uri, result, epochs, sweep, step))
             _write(page, arguments.output or "comparison.html")
     return 0
 
 
-def _frame(result: Comparison) -> "Any":
+def _frame(result: Comparison, *, pairs: bool) -> "pd.DataFrame":
+    """One line for each configuration, or for each pair of them."""
     import pandas as pd
 
-    return pd.DataFrame([_flat(result, rank, row) for rank, row in enumerate(result.rows, 1)])
+    if not pairs:
+        return pd.DataFrame([_flat(result, rank, row) for rank, row in enumerate(result.rows, 1)])
+    frame = result.verdicts.pairs
+    names = dict(zip(result.verdicts.configs, result.verdicts.names, strict=True))
+    return frame.assign(a=frame["a"].map(names), b=frame["b"].map(names))
 
 
 def _flat(result: Comparison, rank: int, row: comparison.Row) -> Mapping[str, object]:
     """One configuration as one line of a table."""
-    by, other = result.measure.by, "last" if result.measure.by == "best" else "best"
-    name = result.measure.metric
-    against = row.against_winner
+    against = row.against_first
+    figures = ("difference", "low", "high", "low90", "high90", "p", "differs", "chance", "chance_low", "chance_high")
     return {
         "rank": rank if row.spread else None,
         **{key: frames.typed(row.params[key]) if key in row.params else None for key in result.keys},
         "n": len(row.finished),
         "others": row.how_others_ended(),
         **{
-            f"{by} {name} {figure}": getattr(row.spread, figure) if row.spread else None
+            f"{result.measure.name} {figure}": getattr(row.spread, figure) if row.spread else None
             for figure in ("mean", "std", "low", "high", "median", "min", "max")
         },
-        f"{other} {name} mean": row.other_spread.mean if row.other_spread else None,
-        "difference": against.mean if against else None,
-        "difference low": against.low if against else None,
-        "difference high": against.high if against else None,
-        "p (Holm)": against.corrected if against else None,
-        "paired": against.paired if against else None,
-        "verdict": against.words() if against else None,
-        "seeds": " ".join(_seeds(row.finished)),
+        "best_set": row.is_best if row.spread and result.verdicts.result is not None else None,
+        **{name: getattr(against, name) if against else None for name in figures},
+        "verdict": against.verdict if against else None,
+        "level": result.verdicts.level,
+        "paired": result.verdicts.is_paired,
+        "replicates": " ".join(_replicates(row.finished)),
         "run_ids": " ".join(record.run_id for record in row.finished),
     }
 
 
-def _seeds(runs: list[Record]) -> list[str]:
-    return [record.params.get(comparison.SEED, "?") for record in runs]
+def _replicates(runs: list[Record]) -> list[str]:
+    return [name.replace("replicate ", "").replace(" ", "=") for name in samples.replicate_names(runs).values()]
 
 
 def _write(text: str, output: str | None) -> None:

@@ -1,16 +1,19 @@
-"""``mnist-exp reproduce``: the six models over many seeds, and a verdict on each published claim."""
+"""``mnist-exp reproduce``: the six models over many replicates, and a verdict on each published claim."""
 
 import argparse
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 from mnist_exp import tables, terminal
 from mnist_exp.analysis.records import Record
 from mnist_exp.compose import is_sweep
 from mnist_exp.errors import ConfigError, StoreError
+from mnist_exp.replicate import REPLICATE, SOURCES
 from mnist_exp.reproduction import claims
 from mnist_exp.reproduction.claims import ClaimAnswer
 from mnist_exp.sweeps.sweep import Sweep
@@ -21,28 +24,31 @@ _MODELS = ",".join(f"model_{number}" for number in range(1, 7))
 
 # --quick shows that everything works, in minutes; two epochs reproduce nothing.
 _QUICK = ("training.epochs=2",)
-_QUICK_SEEDS = 2
+_QUICK_REPLICATES = 2
+
+_FIXED = (REPLICATE, *SOURCES, "experiment", "data", "hydra.mode")
+# Overrides with which the models are still those that were published.
+_HARMLESS = ("tracking.", "data.path=", "hydra.", "resume=", "worth=", "looks=")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, judge, show and keep; the exit code is that of the runs."""
     from mnist_exp import application
 
-    seeds = min(arguments.seeds, _QUICK_SEEDS) if arguments.quick else arguments.seeds
-    if seeds < 1:
-        raise ConfigError.rule("--seeds", "must be at least 1", seeds)
+    replicates = min(arguments.replicates, _QUICK_REPLICATES) if arguments.quick else arguments.replicates
+    if replicates < 1:
+        raise ConfigError.rule("--replicates", "must be at least 1", replicates)
     given = list(arguments.overrides)
-    fixed = ("seed", "experiment", "data", "hydra.mode")
-    if wrong := [each for each in given if each.lstrip("+~").partition("=")[0] in fixed or is_sweep(each)]:
+    if wrong := [each for each in given if each.lstrip("+~").partition("=")[0] in _FIXED or is_sweep(each)]:
         raise ConfigError(
-            f"reproduce runs each model once per seed: {', '.join(fixed)} and several values of a key cannot be given. "
-            f"Received: {' '.join(wrong)}"
+            f"reproduce runs each model once per replicate: {', '.join(_FIXED)} and several values of a key cannot be "
+            f"given. Received: {' '.join(wrong)}"
         )
-    overrides = [f"data={arguments.data}", f"experiment={_MODELS}", f"seed=range({seeds})"]
+    overrides = [f"data={arguments.data}", f"experiment={_MODELS}", f"{REPLICATE}=range({replicates})"]
     if arguments.quick:
         overrides += _QUICK
     caveats = ["Two epochs of each model: this shows that it runs, and reproduces nothing."] if arguments.quick else []
-    if changed := [each for each in given if not each.startswith(("tracking.", "data.path=", "hydra.", "resume="))]:
+    if changed := [each for each in given if not each.lstrip("+").startswith(_HARMLESS)]:
         caveats.append(f"Not the published models: {' '.join(changed)} was changed for all of them.")
     as_given, sys.argv = sys.argv, ["mnist_exp", "-m", *overrides, *given]
     code = application.main(after_sweep=lambda sweep: _judge(sweep, caveats))
@@ -80,13 +86,16 @@ def _judge(sweep: Sweep, caveats: Sequence[str]) -> None:
 
 
 def values(runs: Sequence[Record]) -> dict[str, dict[str, dict[str, float]]]:
-    """Every metric of the finished runs: by its name, by model, by seed."""
+    """Return every metric of the finished runs: by its name, by model, by replicate.
+
+    Runs of before replicates were numbered count by their seed.
+    """
     found: dict[str, dict[str, dict[str, float]]] = {}
     for record in runs:
         if record.status == "FINISHED":
             for metric, value in record.metrics.items():
-                by_seed = found.setdefault(metric, {}).setdefault(record.params.get("experiment", ""), {})
-                by_seed[record.params["seed"]] = value
+                by_replicate = found.setdefault(metric, {}).setdefault(record.params.get("experiment", ""), {})
+                by_replicate[record.params.get(REPLICATE) or record.params["seed"]] = value
     return found
 
 
@@ -94,6 +103,22 @@ def _plain(answers: Sequence[ClaimAnswer], caveats: Sequence[str]) -> dict[str, 
     return {
         "caveats": list(caveats),
         "claims": [
-            {"says": each.says, "verdict": each.verdict, "checks": list(map(asdict, each.answers))} for each in answers
+            {
+                "says": each.says,
+                "verdict": each.verdict,
+                "checks": [_finite(asdict(check)) | {"reason": check.reason()} for check in each.answers],
+            }
+            for each in answers
         ],
     }
+
+
+def _finite(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return ``fields``, nested ones too, with None for numbers that JSON does not have: NaN and infinity."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return _finite(value)
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return {key: plain(value) for key, value in fields.items()}

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mnist_exp.analysis.comparison import SEED, Comparison, values
+from mnist_exp.analysis.comparison import Comparison
 from mnist_exp.analysis.frames import typed
 from mnist_exp.analysis.records import Record
+from mnist_exp.analysis.samples import replicate_names, seeds_of
 
 MISSING = "—"
 """Stands for a key that a run does not have, and for a number that there is not."""
@@ -71,8 +72,9 @@ class Interval:
     """A configuration in the ranking.
 
     Attributes:
-        low, high: of its mean, at ``statistics.LEVEL``; NaN where it has one seed.
+        low, high: of its mean, at ``statistics.LEVEL``; NaN where it has one run.
         runs: the value of each of its runs.
+        best: whether it cannot be ruled out as best; False where nothing was judged.
     """
 
     name: str
@@ -80,12 +82,14 @@ class Interval:
     low: float
     high: float
     runs: list[float]
+    best: bool = False
 
 
 def intervals(comparison: Comparison, limit: int = 40) -> list[Interval] | LeftOut:
     """The first ``limit`` configurations of the ranking that have a result."""
+    judged = comparison.verdicts.result is not None
     found = [
-        Interval(name, row.spread.mean, row.spread.low, row.spread.high, list(values(row, comparison.measure).values()))
+        Interval(name, row.spread.mean, row.spread.low, row.spread.high, [*row.values.values()], judged and row.is_best)
         for name, row in zip(names(comparison), comparison.rows, strict=True)
         if row.spread
     ]
@@ -108,13 +112,13 @@ class Axis:
 
 def parallel(comparison: Comparison) -> list[Axis] | LeftOut:
     """An axis for each swept key and one, the last, for the metric; a line is a finished run."""
-    runs = [(row, value) for row in comparison.rows for value in values(row, comparison.measure).values()]
+    runs = [(row, value) for row in comparison.rows for value in row.values.values()]
     if not comparison.keys:
-        return LeftOut("The runs differ in no key but the seed, so there is nothing to lay side by side.")
+        return LeftOut("The runs differ in nothing but their replicate, so there is nothing to lay side by side.")
     if len({id(row) for row, _ in runs}) < 2:
         return LeftOut("Fewer than two configurations have a result.")
     axes = [_axis(key, [row.params.get(key, MISSING) for row, _ in runs]) for key in comparison.keys]
-    return [*axes, Axis(f"{comparison.measure.by} {comparison.measure.metric}", [value for _, value in runs], [])]
+    return [*axes, Axis(comparison.measure.name, [value for _, value in runs], [])]
 
 
 @dataclass(frozen=True)
@@ -123,8 +127,8 @@ class Curve:
 
     Attributes:
         epochs: from 1; at most ``POINTS`` of them.
-        mean, low, high: over its seeds; ``low`` and ``high`` are the lowest and the highest of them.
-        seeds: how many.
+        mean, low, high: over its runs; ``low`` and ``high`` are the lowest and the highest of them.
+        last: the value of each of its runs at the last of the epochs.
     """
 
     name: str
@@ -132,12 +136,12 @@ class Curve:
     mean: list[float]
     low: list[float]
     high: list[float]
-    seeds: int
+    last: list[float]
 
 
 def curves(comparison: Comparison, epochs: pd.DataFrame, metric: str) -> list[Curve] | LeftOut:
-    """Learning curves of the best ``CURVES`` configurations. Each ends where the first of its seeds stopped: beyond it,
-    a mean would be one of other seeds.
+    """Learning curves of the best ``CURVES`` configurations. Each ends where the first of its runs stopped: beyond it,
+    a mean would be one of other runs.
     """
     if metric not in epochs.columns:
         return LeftOut(f"No epochs with {metric} were logged.")
@@ -152,7 +156,7 @@ def curves(comparison: Comparison, epochs: pd.DataFrame, metric: str) -> list[Cu
         wide = wide.iloc[thinned(len(wide))]
         low, mean, high = wide.min(axis=1), wide.mean(axis=1), wide.max(axis=1)
         at = [int(epoch) for epoch in wide.index]
-        found.append(Curve(name, at, mean.tolist(), low.tolist(), high.tolist(), wide.shape[1]))
+        found.append(Curve(name, at, mean.tolist(), low.tolist(), high.tolist(), wide.iloc[-1].tolist()))
         if len(found) == CURVES:
             break
     return found or LeftOut(f"No finished run has epochs with {metric}.")
@@ -199,38 +203,6 @@ def grid(comparison: Comparison, by_importance: Sequence[str] = ()) -> Grid | Le
 
 
 @dataclass(frozen=True)
-class Point:
-    """What a configuration costs and reaches, each the mean over its seeds.
-
-    Attributes:
-        front: whether no other is both as cheap and as good, and better in one of them (Pareto).
-    """
-
-    name: str
-    cost: float
-    value: float
-    front: bool
-
-
-def costs(comparison: Comparison, metric: str) -> list[Point] | LeftOut:
-    """Each configuration's result against a metric that is better low, such as ``parameters``; the cheapest first."""
-    found = [
-        (name, float(np.mean(each)), row.spread.mean)
-        for name, row in zip(names(comparison), comparison.rows, strict=True)
-        if row.spread and (each := numbers(row.finished, metric))
-    ]
-    if len(found) < 2:
-        return LeftOut(f"Fewer than two configurations have both a result and {metric}.")
-    if len({cost for _, cost, _ in found}) == 1:
-        return LeftOut(f"Every configuration has the same {metric}: {found[0][1]:,.6g}.")
-    sign = -1 if comparison.measure.higher else 1
-    goals = [(cost, sign * value) for _, cost, value in found]
-    dominated = [any(other != own and other[0] <= own[0] and other[1] <= own[1] for other in goals) for own in goals]
-    points = [Point(*each, front=not worse) for each, worse in zip(found, dominated, strict=True)]
-    return sorted(points, key=lambda point: (point.cost, sign * point.value))
-
-
-@dataclass(frozen=True)
 class Matrix:
     """A run's confusion matrix.
 
@@ -246,8 +218,9 @@ class Matrix:
 
 def matrices(comparison: Comparison, confusion: Mapping[str, NDArray[np.int64]]) -> list[Matrix] | LeftOut:
     """The first ``MATRICES`` of ``confusion``, in the order of the ranking."""
+    called = replicate_names([record for row in comparison.rows for record in row.finished])
     picked = [
-        (f"{name}, seed {record.params.get(SEED, MISSING)}", np.asarray(confusion[record.run_id]))
+        (f"{name}, {called[seeds_of(record)]}", np.asarray(confusion[record.run_id]))
         for name, row in zip(names(comparison), comparison.rows, strict=True)
         for record in row.finished
         if record.run_id in confusion

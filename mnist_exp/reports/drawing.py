@@ -12,8 +12,8 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from mnist_exp.analysis.comparison import Measure
-from mnist_exp.reports.charts import Axis, Curve, Grid, Interval, Matrix, Point
+from mnist_exp.analysis.measure import Measure
+from mnist_exp.reports.charts import Axis, Curve, Grid, Interval, Matrix
 from mnist_exp.reports.importance import Importance
 
 PALETTE = (
@@ -51,7 +51,7 @@ def short(numbers: Iterable[float]) -> list[float | None]:
 
 
 def ranking(intervals: Sequence[Interval], by: Measure) -> go.Figure:
-    """Means with their intervals, the best on top, and each run as a dot behind them."""
+    """Means with their intervals, the best on top, each run as a dot behind them; the best set in its own colour."""
     names = [text(each.name) for each in intervals]
     figure = go.Figure()
     dots = [(name, value) for name, each in zip(names, intervals, strict=True) for value in each.runs]
@@ -68,7 +68,7 @@ def ranking(intervals: Sequence[Interval], by: Measure) -> go.Figure:
         y=names,
         mode="markers",
         name="mean, 95 % interval",
-        marker={"size": 10, "color": [WINNER, *[REST] * (len(names) - 1)]},
+        marker={"size": 10, "color": [WINNER if each.best else REST for each in intervals]},
         error_x={
             "array": short(each.high - each.mean for each in intervals),
             "arrayminus": short(each.mean - each.low for each in intervals),
@@ -79,8 +79,8 @@ def ranking(intervals: Sequence[Interval], by: Measure) -> go.Figure:
         hovertemplate="%{y}<br>%{x}<extra>mean</extra>",
     )
     figure.update_yaxes(range=[len(names) - 0.4, -0.6], type="category", showgrid=False)
-    figure.update_xaxes(title=text(f"{by.by} {by.metric}"))
-    figure.update_layout(legend=_legend_above())
+    figure.update_xaxes(title=text(by.name))
+    figure.update_layout(legend=legend_above())
     return styled(figure, height=130 + 26 * len(names))
 
 
@@ -119,7 +119,7 @@ def parallel(axes: Sequence[Axis], by: Measure) -> go.Figure:
 
 
 def curves(found: Sequence[Curve], metric: str) -> go.Figure:
-    """Means as lines, the range over the seeds as bands; later configurations wait in the legend."""
+    """Means as lines, the range over the runs as bands, each run as a dot at the end; more wait in the legend."""
     figure = go.Figure()
     for place, curve in enumerate(found):
         colour = PALETTE[place % len(PALETTE)]
@@ -127,7 +127,7 @@ def curves(found: Sequence[Curve], metric: str) -> go.Figure:
             "legendgroup": str(place),
             "visible": True if place < _VISIBLE_CURVES else "legendonly",
         }
-        if curve.seeds > 1:
+        if len(curve.last) > 1:
             figure.add_scatter(
                 x=[*curve.epochs, *curve.epochs[::-1]],
                 y=short([*curve.high, *curve.low[::-1]]),
@@ -136,6 +136,15 @@ def curves(found: Sequence[Curve], metric: str) -> go.Figure:
                 line={"width": 0},
                 mode="lines",
                 hoverinfo="skip",
+                showlegend=False,
+                **shared,
+            )
+            figure.add_scatter(
+                x=[curve.epochs[-1]] * len(curve.last),
+                y=short(curve.last),
+                mode="markers",
+                marker={"size": 5, "color": colour, "opacity": 0.6},
+                hovertemplate="%{y}<extra>a run</extra>",
                 showlegend=False,
                 **shared,
             )
@@ -194,32 +203,6 @@ def importance(found: Importance) -> go.Figure:
     figure.update_yaxes(autorange="reversed", type="category", showgrid=False)
     figure.update_xaxes(title="fall of R² without the key")
     return styled(figure, height=110 + 36 * len(found.keys))
-
-
-def cost(points: Sequence[Point], label: str, by: Measure) -> go.Figure:
-    """Result against cost; those that nothing beats in both are joined by a line and bear their rank."""
-    figure = go.Figure()
-    front = [point for point in points if point.front]
-    rest = [point for point in points if not point.front]
-    for shown, name, colour in ((rest, "beaten by another", REST), (front, "Pareto front", WINNER)):
-        figure.add_scatter(
-            x=short(point.cost for point in shown),
-            y=short(point.value for point in shown),
-            text=[text(point.name) for point in shown],
-            mode="lines+markers+text" if shown is front else "markers",
-            texttemplate="%{customdata}",
-            customdata=[text(point.name.partition(" ")[0]) for point in shown],
-            textposition="top center",
-            line={"shape": "hv", "dash": "dot", "width": 1.5, "color": colour},
-            marker={"size": 10, "color": colour},
-            name=name,
-            hovertemplate="%{text}<br>%{x} · %{y}<extra></extra>",
-        )
-    wide = points[-1].cost > 10 * points[0].cost > 0
-    figure.update_xaxes(title=text(label), type="log" if wide else "linear")
-    figure.update_yaxes(title=text(f"{by.by} {by.metric}"))
-    figure.update_layout(legend=_legend_above())
-    return styled(figure, height=380)
 
 
 def confusion(matrix: Matrix) -> go.Figure:
@@ -286,7 +269,8 @@ def styled(figure: go.Figure, height: int) -> go.Figure:
     )
 
 
-def _legend_above() -> dict[str, object]:
+def legend_above() -> dict[str, object]:
+    """Where a legend does not cover the chart."""
     return {"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0}
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mnist_exp.analysis.comparison import Comparison
+from mnist_exp.analysis.next_step import NextStep
 from mnist_exp.analysis.records import Record
 from mnist_exp.reports.sweep import SweepReport
 from mnist_exp.tracking import store, ui
@@ -29,7 +30,12 @@ _FILE = "evaluation/confusion_matrix.csv"
 
 
 def sweep(
-    client: "MlflowClient", uri: str, comparison: Comparison, epochs: pd.DataFrame, parent: Record | None
+    client: "MlflowClient",
+    uri: str,
+    comparison: Comparison,
+    epochs: pd.DataFrame,
+    parent: Record | None,
+    step: NextStep | None = None,
 ) -> SweepReport:
     """The report of ``comparison``; ``parent`` is the sweep's own run, None where runs were chosen otherwise."""
     address = store.redact(uri) if uri.startswith("http") else _LOCAL_UI
@@ -45,6 +51,7 @@ def sweep(
         epochs=epochs,
         confusion=confusion,
         links={each.run_id: ui.run_link(address, each.experiment_id, each.run_id) for each in runs},
+        next_step=step,
         unfinished=any(each.status == "RUNNING" for each in runs),
     )
 

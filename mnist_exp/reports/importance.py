@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mnist_exp.analysis.comparison import Comparison, values
+from mnist_exp.analysis.comparison import Comparison
 from mnist_exp.reports.charts import MISSING, LeftOut, ordered
 
 FEWEST_RUNS, FEWEST_CONFIGURATIONS = 10, 4
@@ -36,10 +36,10 @@ def importance(comparison: Comparison) -> Importance | LeftOut:
 
     Breiman, L. (2001), Random forests, Machine Learning 45.
     """
-    runs = [(row, value) for row in comparison.rows for value in values(row, comparison.measure).values()]
+    runs = [(row, value) for row in comparison.rows for value in row.values.values()]
     keys = comparison.keys
     if not keys:
-        return LeftOut("The runs differ in no key but the seed.")
+        return LeftOut("The runs differ in nothing but their replicate.")
     if len(keys) == 1:
         return LeftOut(f"Only {keys[0]} was swept: whatever differs beyond chance is due to it.")
     configurations = len({id(row) for row, _ in runs})

@@ -1,25 +1,34 @@
 """The reproduction as one HTML page: each claim, its verdict, and where the published figure lies among ours."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mnist_exp.analysis import inference
+from mnist_exp.analysis.conclusion import promise
+from mnist_exp.analysis.statistics import APPROXIMATE_BELOW
 from mnist_exp.reports import drawing
-from mnist_exp.reports.page import Page
+from mnist_exp.reports.page import Page, number
 from mnist_exp.reproduction.claims import Answer, ClaimAnswer
+from mnist_exp.reproduction.rules import Check, Verdict
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
 def html(answers: Sequence[ClaimAnswer], caveats: Sequence[str], runs: int, datasets: Sequence[str]) -> str:
-    """The whole page.
+    """Return the whole page.
 
-    ``caveats`` stand above everything else: what keeps this from being the reproduction it looks like.
+    Args:
+        answers: every claim, judged.
+        caveats: why this may not be a reproduction of what was published; shown above everything else.
+        runs: number of finished runs.
+        datasets: names of the data that they were trained on.
     """
     page = Page()
     charts = [
-        [page.drawn(_strips(some), f"claim-{number}-{place}") for place, some in enumerate(_by_scale(claim), 1)]
-        for number, claim in enumerate(answers, 1)
+        [page.drawn(_strips(some), f"claim-{claim_number}-{place}") for place, some in enumerate(_by_scale(claim), 1)]
+        for claim_number, claim in enumerate(answers, 1)
     ]
     return page.render(
         "reproduction.html.j2",
@@ -27,30 +36,42 @@ def html(answers: Sequence[ClaimAnswer], caveats: Sequence[str], runs: int, data
         caveats=caveats,
         runs=runs,
         datasets=datasets,
+        open=Verdict.OPEN,
+        shown=_shown,
+        promise=promise(inference.LEVEL),
+        fewest=inference.fewest(),
+        approximate_below=APPROXIMATE_BELOW,
     )
 
 
+def _shown(check: Check, value: float) -> str:
+    """``0.9512``; of a difference ``+0.2000``, and ``no limit`` where an interval has none."""
+    if math.isinf(value):
+        return "no limit"
+    return f"{'+' if check.than and value > 0 else ''}{number(value)}".replace("-", "−")
+
+
 def _by_scale(claim: ClaimAnswer) -> list[list[Answer]]:
-    """Its answers that have values: differences apart from figures, since they are of another size."""
+    """Return the answers that have values in groups, a chart each: differences are of another size than figures."""
     answered = [each for each in claim.answers if each.values]
     groups = [[each for each in answered if bool(each.check.than) == compares] for compares in (True, False)]
     return [group for group in groups if group]
 
 
 def _strips(answers: Sequence[Answer]) -> "go.Figure":
-    """A row for each check: our runs as dots, their mean and interval, the published figure as a diamond."""
+    """Draw a row for each check: replicates as dots, their mean and interval, the published figure as a diamond."""
     import plotly.graph_objects as go
 
-    names = [drawing.text(each.check.words()).replace(", ", "<br>") for each in answers]
+    names = [drawing.text(each.check.words()).replace(", ", "<br>").replace(" minus", "<br>minus") for each in answers]
     figure = go.Figure()
     dots = [(name, value) for name, each in zip(names, answers, strict=True) for value in each.values]
     figure.add_scatter(
         x=drawing.short(value for _, value in dots),
         y=[name for name, _ in dots],
         mode="markers",
-        name="one seed",
+        name="one replicate",
         marker={"size": 7, "color": "rgba(128,134,143,0.45)"},
-        hovertemplate="%{x}<extra>one seed</extra>",
+        hovertemplate="%{x}<extra>one replicate</extra>",
     )
     spreads = [each.spread for each in answers if each.spread]
     figure.add_scatter(
@@ -77,9 +98,11 @@ def _strips(answers: Sequence[Answer]) -> "go.Figure":
         hovertemplate="%{x}<extra>published</extra>",
     )
     figure.update_yaxes(range=[len(names) - 0.4, -0.6], type="category", showgrid=False)
-    if all(each.check.kind == "within" for each in answers):
+    kinds, check = {each.check.kind for each in answers}, answers[0].check
+    if kinds == {"within"}:
         figure.update_xaxes(type="log")
-        for each in answers:
-            figure.add_vrect(each.check.low, each.check.high, fillcolor=drawing.WINNER, opacity=0.12, line_width=0)
+        figure.add_vrect(check.low, check.high, fillcolor=drawing.WINNER, opacity=0.12, line_width=0)
+    elif kinds == {"same"}:
+        figure.add_vrect(-check.margin, check.margin, fillcolor=drawing.WINNER, opacity=0.12, line_width=0)
     figure.update_layout(legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0})
     return drawing.styled(figure, height=110 + 44 * len(names))

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from mnist_exp.analysis.comparison import Comparison
-from mnist_exp.reports import charts, drawing
+from mnist_exp.reports import charts, costs, drawing
 from mnist_exp.reports.charts import LeftOut
 from mnist_exp.reports.importance import Importance, importance
 from mnist_exp.reports.page import Page
@@ -82,18 +82,23 @@ class Sections:
         ]
 
     def _ranking(self) -> Section:
-        intro = f"Ranked by {self._by.words()}. Each grey dot is a run; the bar is the 95 % interval of the mean."
+        judged = self._comparison.verdicts.result is not None
+        intro = f"Ranked by {self._by.words()}. Each grey dot is a run; the bar is the 95 % interval of the mean"
+        rows = [row for row in self._comparison.rows if row.spread]
+        rough = any(row.spread and row.spread.n > 1 and row.spread.approximate for row in rows)
+        intro += ", approximate below 16 runs." if rough else "."
+        if judged:
+            intro += " Orange: cannot be ruled out as best. The bars are no test of differences: the table has those."
         if charts.named_by_values(self._comparison):
             intro += f" The names list {' · '.join(self._comparison.keys)}."
         section = Section("ranking", "Ranking", intro)
-        rows = [row for row in self._comparison.rows if row.spread]
         singles = [row for row in rows if row.spread and row.spread.n == 1]
         self._add(section, charts.intervals(self._comparison), lambda data: drawing.ranking(data, self._by))
         if singles:
             whose = "Every configuration" if len(singles) == len(rows) else f"{len(singles)} of {len(rows)}"
             section.reasons.append(
-                f"{whose} has one seed only. One figure has no spread, so no interval and no test can be given; "
-                "run it with several seeds, such as seed=1,2,3,4,5."
+                f"{whose} has one run only. One figure has no spread, so no interval and no verdict can be given; "
+                "repeat it with replicates: replicate=range(8)."
             )
         return section
 
@@ -106,9 +111,9 @@ class Sections:
 
     def _curves(self) -> Section:
         intro = (
-            f"The mean over the seeds of each configuration, at most {charts.CURVES} of them; the band reaches from "
-            "the lowest seed to the highest. A line ends where the first of its seeds stopped. Tap a name to show or "
-            "hide it."
+            f"The mean over the runs of each configuration, at most {charts.CURVES} of them; the band reaches from "
+            "the lowest run to the highest, dots are single runs. A line ends where the first of its runs stopped. "
+            "Tap a name to show or hide it."
         )
         section = Section("curves", "Learning curves", intro, layout="pairs")
         measured = [self._by.metric] if self._by.metric in self._epochs.columns else []
@@ -119,7 +124,7 @@ class Sections:
 
     def _grid(self, weights: Importance | LeftOut) -> Section:
         data = charts.grid(self._comparison, () if isinstance(weights, LeftOut) else weights.keys)
-        intro = "The mean of each combination; the darker, the better."
+        intro = "The mean of each combination, without its spread; the darker, the better."
         if not isinstance(data, LeftOut) and len(self._comparison.keys) > 2:
             why = "the first two of the sweep" if isinstance(weights, LeftOut) else "the two most important"
             intro += f" {len(self._comparison.keys)} keys were swept, these are {why}."
@@ -143,13 +148,14 @@ class Sections:
 
     def _costs(self) -> Section:
         intro = (
-            "Means over the seeds. No configuration is both as cheap and better than one on the Pareto front. Times "
-            "compare only where the runs had the same machine to themselves."
+            "Large dots are means over runs. No configuration is both as cheap and better than one on the Pareto "
+            "front. Times leave compiling out, count as equal within 20 %, and compare only where the runs had the "
+            "same machine to themselves."
         )
         section = Section("costs", "What it costs", intro, layout="pairs")
         for metric, label in (("parameters", "parameters"), ("train_seconds", "training time (s)")):
-            data = charts.costs(self._comparison, metric)
-            self._add(section, data, partial(drawing.cost, label=label, by=self._by), caption=label)
+            data = costs.costs(self._comparison, metric, self._epochs)
+            self._add(section, data, partial(costs.drawn, label=label, by=self._by), caption=label)
         return section
 
     def _confusion(self) -> Section:

@@ -8,9 +8,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mnist_exp.analysis.comparison import SEED, Comparison, Row, values
+from mnist_exp.analysis.comparison import Comparison, Row
+from mnist_exp.analysis.conclusion import percent, promise
 from mnist_exp.analysis.leaderboard import differing_keys
+from mnist_exp.analysis.next_step import NextStep
 from mnist_exp.analysis.records import Record
+from mnist_exp.analysis.samples import NOT_OF_A_CONFIGURATION, replicate_names, seeds_of
+from mnist_exp.replicate import REPLICATE
 from mnist_exp.reports import charts
 from mnist_exp.reports.charts import MISSING
 from mnist_exp.reports.page import Page
@@ -27,6 +31,7 @@ class SweepReport:
         epochs: as ``analysis.frames`` gives them.
         confusion: by run id, of some finished runs: int [10, 10], images by true (row) and predicted (column) digit.
         links: by run id, its address in the MLflow UI; may be empty.
+        next_step: the sweep that would decide what is undecided; None if there is none.
         unfinished: whether the sweep still runs; the page says so.
     """
 
@@ -36,6 +41,7 @@ class SweepReport:
     epochs: pd.DataFrame
     confusion: Mapping[str, NDArray[np.int64]]
     links: Mapping[str, str]
+    next_step: NextStep | None = None
     unfinished: bool = False
 
 
@@ -43,13 +49,18 @@ def html(report: SweepReport) -> str:
     """The whole page, with plotly inside: about 5 MB."""
     comparison = report.comparison
     records = [record for row in comparison.rows for record in [*row.finished, *row.others]]
-    differing = differing_keys(records)
+    differing = differing_keys([record.params for record in records])
     page = Page()
+    level = comparison.verdicts.level
     return page.render(
         "sweep.html.j2",
         report=report,
         comparison=comparison,
-        swept=_swept(records, [*comparison.keys, *([SEED] if SEED in differing else [])]),
+        swept=_swept(records, [*comparison.keys, *_repeated(differing)]),
+        judged=comparison.verdicts.result is not None,
+        confidence=percent(1 - level),
+        promise=promise(level),
+        fewest=comparison.verdicts.fewest,
         ranking=[_Ranked(place, row, report, differing) for place, row in enumerate(comparison.rows, 1)],
         sections=Sections(comparison, report.epochs, report.confusion, page).all(),
         total=len(records),
@@ -81,6 +92,12 @@ def _swept(records: Sequence[Record], keys: Sequence[str]) -> list[_Swept]:
     return found
 
 
+def _repeated(differing: Sequence[str]) -> list[str]:
+    """The keys in which runs of one configuration differ; a replicate stands for the seeds that it draws."""
+    keys = [key for key in NOT_OF_A_CONFIGURATION if key in differing]
+    return [REPLICATE] if REPLICATE in keys else keys
+
+
 @dataclass(frozen=True)
 class _Run:
     """A run as the page lists it; ``value`` and ``test`` are None where it has none."""
@@ -88,6 +105,7 @@ class _Run:
     record: Record
     value: float | None
     test: float | None
+    replicate: str
     command: str
     link: str
 
@@ -97,20 +115,21 @@ class _Ranked:
 
     def __init__(self, place: int, row: Row, report: SweepReport, differing: Sequence[str]):
         comparison = report.comparison
-        best_by = values(row, comparison.measure)
         tests = charts.numbers(row.finished, "test/accuracy")
         self.place = place if row.spread else None
         self.row = row
         self.label = row.label(comparison.keys)
         self.test = float(np.mean(tests)) if tests else None
-        self.against = row.against_winner
-        self.differences = self._from_winner(row, comparison)
+        self.against = row.against_first
+        self.differences = self._from_first(row, comparison)
+        called = replicate_names([*row.finished, *row.others])
         self.finished, self.others = (
             [
                 _Run(
                     record,
-                    best_by.get(record.run_id),
+                    row.values.get(record.run_id),
                     record.metrics.get("test/accuracy"),
+                    called[seeds_of(record)],
                     rerun_command(record, differing),
                     _web_address(report.links.get(record.run_id, "")),
                 )
@@ -120,13 +139,13 @@ class _Ranked:
         )
 
     @staticmethod
-    def _from_winner(row: Row, comparison: Comparison) -> list[tuple[str, str, str | None]]:
-        """Key, value and, where it is another, the winner's value."""
-        winner = comparison.winner
+    def _from_first(row: Row, comparison: Comparison) -> list[tuple[str, str, str | None]]:
+        """Key, value and, where it is another, the value of the first in the ranking."""
+        first = comparison.first
         found = []
         for key in comparison.keys:
             own = row.params.get(key, MISSING)
-            best = winner.params.get(key, MISSING) if winner else own
+            best = first.params.get(key, MISSING) if first else own
             found.append((key, own, None if own == best else best))
         return found
 

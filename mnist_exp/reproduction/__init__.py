@@ -1,1 +1,1 @@
-"""The tutorial's six models over many seeds, and what that makes of its published figures."""
+"""The tutorial's six models over many replicates, and what follows for its published figures."""

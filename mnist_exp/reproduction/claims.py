@@ -1,23 +1,13 @@
-"""The tutorial's claims, each held against many seeds.
+"""The tutorial's claims, each judged over many replicates by the rules of :mod:`mnist_exp.reproduction.rules`.
 
-A published figure comes from one run. It is *reproduced* where runs of ours commonly do as well, *plausible but lucky*
-where few do or where the next one well might, and *not reproduced* where none does. The rules:
-
-- a figure (``reaches``): reproduced if a quarter of the runs reach it, allowing for its rounding to whole percents;
-  lucky if any does, or if it lies within the 95 % prediction interval of one more run.
-- a comparison (``higher``): reproduced if the paired t-test over the seeds shows it and, where its size is part of the
-  claim, a quarter of the seeds have a difference as large; lucky if only single seeds have one.
-- no difference (``same``): reproduced if the 95 % interval of the mean difference lies within the margin; lucky if it
-  only reaches into it.
-- a range (``within``): reproduced if half of the finished runs lie in it; lucky if any does.
-
-The p-values of all comparisons are corrected together (Holm).
+All comparisons are one family: they are judged together by :func:`mnist_exp.analysis.inference.contrasts`, over the
+replicates that their models have all finished, and their intervals and p-values are simultaneous. A comparison of which
+fewer than 6 replicates are finished is open and left out of the family.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from importlib.resources import files
 from typing import Any
 
@@ -25,79 +15,81 @@ import numpy as np
 import yaml
 from scipy import stats
 
-from mnist_exp.analysis import statistics
-from mnist_exp.analysis.statistics import Difference, Spread
-
-_ROUNDING = 0.005  # published figures are whole percents; a difference has twice that
-_COMMON = 0.25  # of the runs
-_FEWEST = 4  # runs, for a verdict
+from mnist_exp.analysis import inference, statistics
+from mnist_exp.analysis.statistics import Spread
+from mnist_exp.reproduction import rules
+from mnist_exp.reproduction.rules import Check, Difference, Verdict
 
 Values = Mapping[str, Mapping[str, float]]
-"""Of one metric: by model, by seed."""
-
-
-class Verdict(StrEnum):
-    """What became of a published figure or claim, from best to worst."""
-
-    REPRODUCED = "reproduced"
-    LUCKY = "plausible but lucky"
-    NOT = "not reproduced"
-    OPEN = "open: too few seeds"
-
-
-@dataclass(frozen=True)
-class Check:
-    """A published figure and what it is held against; as in published.yaml."""
-
-    kind: str
-    model: str
-    metric: str
-    published: float
-    than: str = ""
-    low: float = math.nan
-    high: float = math.nan
-    margin: float = math.nan
-    size: bool = False
-
-    @property
-    def rounded(self) -> float:
-        """The lowest figure that is published as this one."""
-        return self.published - (2 * _ROUNDING if self.than else _ROUNDING)
-
-    def words(self) -> str:
-        """``model_2 minus model_1, accuracy``."""
-        return f"{self.model}{f' minus {self.than}' if self.than else ''}, {self.metric}"
+"""The values of one metric: by model, by replicate."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A check, answered.
+    """A check and its result.
 
     Attributes:
-        values: our figures, one a seed; differences, where two models are compared.
-        spread: of those; None where there are none.
-        percentile: where the published figure lies among them, 0..100; NaN where there are none.
-        difference: of the models compared; None for a single one.
+        values: our figures, one of each replicate; differences, if two models are compared.
+        spread: of those; None if there are none. ``low`` and ``high`` are the t interval of the mean; of differences,
+            the simultaneous interval, NaN if they were not judged.
+        percentile: of the published figure among them, 0..100; NaN if there are none.
+        met: how many of the values are what was published.
+        runs: of how many; of a range, finished runs without a value count.
+        difference: of two models that were compared and judged; else None.
     """
 
     check: Check
     values: tuple[float, ...]
     spread: Spread | None
     percentile: float
+    met: int
+    runs: int
     difference: Difference | None
     verdict: Verdict
+
+    @property
+    def approximate(self) -> bool:
+        """Whether the interval is a t interval of too few values to hold its level whatever their shape."""
+        return self.spread is not None and self.spread.n > 1 and self.spread.approximate and not self.check.than
+
+    def reason(self) -> str:
+        """What the verdict follows from: ``5 of 16 runs reach it``. Empty if there is no verdict."""
+        if self.verdict is Verdict.OPEN:
+            return ""
+        of = f"{self.met} of {self.runs}"
+        match self.check.kind:
+            case "within":
+                return f"{of} runs lie in {self.check.low:g} to {self.check.high:g}"
+            case "same":
+                assert self.difference is not None
+                margin = f"±{self.check.margin:g}"
+                if self.verdict is Verdict.NOT:
+                    return f"95 % interval outside of {margin}"
+                ends = f"90 % interval {self.difference.low90:+.4f} to {self.difference.high90:+.4f}"
+                if self.verdict is Verdict.REPRODUCED:
+                    return f"{ends} within {margin}"
+                return f"{ends} not within {margin}, 95 % interval overlaps it"
+            case "higher":
+                assert self.difference is not None
+                return f"adjusted p {self.difference.p:.2g}; {of} replicates differ by as much"
+            case _:
+                if self.verdict is Verdict.EXCEEDED:
+                    return f"all {self.runs} runs lie above it"
+                return f"{of} runs reach it" + (
+                    ", one more may" if self.verdict is Verdict.LUCKY and not self.met else ""
+                )
 
 
 @dataclass(frozen=True)
 class ClaimAnswer:
-    """A claim, answered. Its first check, and others of that kind, are the claim itself; the rest is background."""
+    """A claim and its results. Its first check, and others of that kind, decide it; the rest is background."""
 
     says: str
     answers: tuple[Answer, ...]
 
     @property
     def verdict(self) -> Verdict:
-        """The claim's: the worst of the checks that it consists of."""
+        """The worst verdict of the checks that decide the claim."""
         order = list(Verdict)
         return max(
             (each.verdict for each in self.answers if each.check.kind == self.answers[0].check.kind), key=order.index
@@ -105,31 +97,29 @@ class ClaimAnswer:
 
 
 def published() -> list[tuple[str, list[Check]]]:
-    """What each claim says, and its checks."""
+    """Return what each claim says, and its checks."""
     text = files("mnist_exp.reproduction").joinpath("published.yaml").read_text()
     claims: list[dict[str, Any]] = yaml.safe_load(text)["claims"]
     return [(claim["says"], [Check(**check) for check in claim["checks"]]) for claim in claims]
 
 
 def answer(values: Mapping[str, Values], finished: Mapping[str, int] | None = None) -> list[ClaimAnswer]:
-    """Every claim, held against ``values``: by metric, by model, by seed.
+    """Judge every claim.
 
-    ``finished`` counts each model's finished runs: those without a metric count as outside of a range.
+    Args:
+        values: our figures, finite: by metric, by model, by replicate.
+        finished: number of finished runs of each model; those without a metric count as outside of a range.
     """
     asked = published()
-    differences = {
-        check: _difference(check, values.get(check.metric, {})) for _, checks in asked for check in checks if check.than
-    }
-    corrected = statistics.holm([each.p if each else math.nan for each in differences.values()])
-    tested = {
-        check: each and replace(each, corrected=p)
-        for (check, each), p in zip(differences.items(), corrected, strict=True)
-    }
+    ours = {check: _ours(check, values.get(check.metric, {})) for _, checks in asked for check in checks}
+    judged, shared = _compared({check: each for check, each in ours.items() if check.than})
+    for check in judged:
+        ours[check] = {replicate: ours[check][replicate] for replicate in shared}
     return [
         ClaimAnswer(
             says,
             tuple(
-                _answer(check, values.get(check.metric, {}), tested.get(check), (finished or {}).get(check.model, 0))
+                _answer(check, [*ours[check].values()], judged.get(check), (finished or {}).get(check.model, 0))
                 for check in checks
             ),
         )
@@ -137,62 +127,43 @@ def answer(values: Mapping[str, Values], finished: Mapping[str, int] | None = No
     ]
 
 
-def _difference(check: Check, values: Values) -> Difference | None:
-    pairs = _pairs(check, values)
-    return statistics.paired(*zip(*pairs, strict=True)) if pairs else None
+def _ours(check: Check, values: Values) -> Mapping[str, float]:
+    """Return our figures by replicate; of a comparison, the differences over the replicates of both models."""
+    one = values.get(check.model, {})
+    if not check.than:
+        return one
+    other = values.get(check.than, {})
+    return {replicate: one[replicate] - other[replicate] for replicate in one if replicate in other}
 
 
-def _pairs(check: Check, values: Values) -> list[tuple[float, float]]:
-    """Both models' values of every seed that both have finished."""
-    one, other = values.get(check.model, {}), values.get(check.than, {})
-    return [(one[seed], other[seed]) for seed in one if seed in other]
+def _compared(differences: Mapping[Check, Mapping[str, float]]) -> tuple[dict[Check, Difference], list[str]]:
+    """Judge all comparisons with enough replicates together, and return the replicates that they share."""
+    fewest = inference.fewest()
+    enough = {check: each for check, each in differences.items() if len(each) >= fewest}
+    shared = set.intersection(*map(set, enough.values())) if enough else set()
+    if len(shared) < fewest:
+        return {}, []
+    replicates = sorted(shared, key=lambda each: (len(each), each))
+    result = inference.contrasts(np.array([[each[name] for name in replicates] for each in enough.values()]))
+    columns = (result.difference, result.low, result.high, result.equivalence_low, result.equivalence_high, result.p)
+    rows = zip(enough, *(column.tolist() for column in columns), strict=True)
+    return {check: Difference(len(replicates), *figures) for check, *figures in rows}, replicates
 
 
-def _answer(check: Check, values: Values, difference: Difference | None, finished: int) -> Answer:
-    single = list(values.get(check.model, {}).values())
-    ours = [a - b for a, b in _pairs(check, values)] if check.than else single
+def _answer(check: Check, ours: Sequence[float], difference: Difference | None, finished: int) -> Answer:
+    spread = statistics.spread(ours, share=check.share) if ours else None
+    if spread and check.than:
+        low, high = (difference.low, difference.high) if difference else (math.nan, math.nan)
+        spread = replace(spread, low=low, high=high)
+    met = sum(map(check.meets, ours))
+    runs = max(finished, len(ours)) if check.kind == "within" else len(ours)
     return Answer(
         check=check,
         values=tuple(ours),
-        spread=statistics.spread(ours) if ours else None,
+        spread=spread,
         percentile=float(stats.percentileofscore(ours, check.published, kind="mean")) if ours else math.nan,
+        met=met,
+        runs=runs,
         difference=difference,
-        verdict=_verdict(check, ours, difference, max(finished, len(ours))),
+        verdict=rules.judge(check, ours, difference, met, runs),
     )
-
-
-def _verdict(check: Check, ours: Sequence[float], difference: Difference | None, runs: int) -> Verdict:
-    if len(ours) < _FEWEST:
-        return Verdict.OPEN
-    reached = float(np.mean(np.asarray(ours) >= check.rounded))
-    match check.kind:
-        case "higher":
-            assert difference is not None
-            if difference.shown and (difference.mean < 0 or not check.size):
-                return Verdict.REPRODUCED if difference.mean > 0 else Verdict.NOT
-            return _by_share(reached, common=_COMMON if difference.shown else math.inf)
-        case "same":
-            assert difference is not None
-            if -check.margin <= difference.low and difference.high <= check.margin:
-                return Verdict.REPRODUCED
-            apart = difference.low > check.margin or difference.high < -check.margin
-            return Verdict.NOT if apart else Verdict.LUCKY
-        case "within":
-            inside = sum(check.low <= value <= check.high for value in ours)
-            return _by_share(inside / runs, common=0.5)
-        case _:
-            if reached == 0 and check.rounded <= _next_run(ours):
-                return Verdict.LUCKY
-            return _by_share(reached, _COMMON)
-
-
-def _by_share(share: float, common: float) -> Verdict:
-    if share >= common:
-        return Verdict.REPRODUCED
-    return Verdict.LUCKY if share > 0 else Verdict.NOT
-
-
-def _next_run(ours: Sequence[float]) -> float:
-    """The upper end of the 95 % prediction interval of one more value from the same normal distribution."""
-    n, sample = len(ours), np.asarray(ours)
-    return float(sample.mean() + stats.t.ppf(0.975, n - 1) * sample.std(ddof=1) * math.sqrt(1 + 1 / n))

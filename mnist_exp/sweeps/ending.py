@@ -7,11 +7,15 @@ from dataclasses import dataclass, replace
 
 from mnist_exp.analysis import comparison, frames, leaderboard
 from mnist_exp.analysis.comparison import Comparison
+from mnist_exp.analysis.conclusion import percent
 from mnist_exp.analysis.leaderboard import Leaderboard
+from mnist_exp.analysis.measure import measure
+from mnist_exp.analysis.next_step import NextStep, next_step
 from mnist_exp.analysis.records import Record
 from mnist_exp.errors import Refused, StoreError
 from mnist_exp.sweeps import resume
-from mnist_exp.sweeps.sweep import Sweep, lead_at_last, lead_no_more
+from mnist_exp.sweeps.sweep import Sweep, added_to, lead_at_last, lead_no_more
+from mnist_exp.text import shortened
 from mnist_exp.tracking import journal as journals
 from mnist_exp.tracking import outbox, store
 from mnist_exp.tracking.entries import VANISHED
@@ -20,6 +24,8 @@ from mnist_exp.tracking.journal import Busy, Reading
 from mnist_exp.tracking.sender import Unsent
 from mnist_exp.tracking.tracker import Measurement, Status, Tracker
 
+_LONGEST_TAG = 4000  # characters: MLflow keeps 8,000
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -27,7 +33,9 @@ class Ending:
 
     Attributes:
         board: its runs, ranked.
-        comparison: its configurations compared; None where no run began, or where comparing failed.
+        comparison: its configurations compared, with the runs of sweeps that it adds replicates to; None where no run
+            began, or where comparing failed.
+        next_step: the sweep that would decide what is undecided, if one would.
         problem: why comparing or reporting failed.
         untold: why the parent run's journal did not take all of it.
         unsent: what of that the store does not have.
@@ -35,6 +43,7 @@ class Ending:
 
     board: Leaderboard
     comparison: Comparison | None = None
+    next_step: NextStep | None = None
     problem: Exception | None = None
     untold: StoreError | None = None
     unsent: Unsent | None = None
@@ -109,19 +118,19 @@ def close(sweep: Sweep, parent: Tracker, *, interrupted: bool, time_ms: int, rea
         raise Postponed(f"{elsewhere} of its runs go on on another host, as far as can be told from here")
     ending, report = _compared(sweep, shown, found)
     ended = {
-        "jobs/finished": len(ending.board.ranked),
+        "jobs/finished": ending.board.finished,
         "jobs/failed": sum(record.status == "FAILED" for record in found),
         "jobs/killed": sum(record.status in ("KILLED", "RUNNING") for record in found),  # none of these goes on
         "jobs/never_begun": max(0, sweep.total - len(found)),
     }
-    all_finished = len(ending.board.ranked) == max(sweep.total, len(found))
+    all_finished = ending.board.finished == max(sweep.total, len(found))
     status = Status.KILLED if interrupted else Status.FINISHED if all_finished else Status.FAILED
     tags = {} if status is Status.FINISHED else {"failure": reason if interrupted else _words(ended)}
     time_ms = max([time_ms, *(record.ended_ms or 0 for record in found)])
     try:
-        parent.log_metrics(Measurement({**ended, **_winner_metrics(ending.comparison)}, time_ms=time_ms))
+        parent.log_metrics(Measurement({**ended, **_first_metrics(ending.comparison)}, time_ms=time_ms))
         parent.set_tags(
-            {**tags, **_winner_tags(ending.comparison), "mlflow.note.content": _note(ending.board, ending.comparison)}
+            {**tags, **_verdict_tags(ending.comparison), "mlflow.note.content": _note(ending.board, ending.comparison)}
         )
         parent.log_artifact("sweep/leaderboard.csv", ending.board.csv().encode())
         if report is not None:
@@ -181,65 +190,86 @@ def _compared(sweep: Sweep, shown: Record | None, found: Sequence[Record]) -> tu
     result: Comparison | None = None
     try:
         client = store.connect(sweep.uri)
+        runs = [*(added_to(shown, sweep.uri) if shown else []), *found]
         with store.storing(sweep.uri):
-            epochs = frames.epochs_frame(client, sweep.uri, [record.run_id for record in found])
-        result = comparison.compare(found, epochs, comparison.measure("val_accuracy"))
-        report = page.html(gather.sweep(client, sweep.uri, result, epochs, shown)).encode()
+            epochs = frames.epochs_frame(client, sweep.uri, [record.run_id for record in runs])
+        worth = shown.tags.get("worth") if shown else None
+        result = comparison.compare(runs, epochs, measure("val_accuracy"), worth=float(worth) if worth else None)
+        step = next_step(shown, result) if shown else None
+        report = page.html(gather.sweep(client, sweep.uri, result, epochs, shown, step)).encode()
     except Refused as error:
         return Ending(board, result, problem=error), None
     except StoreError as error:
         raise Postponed(str(error)) from error
     except Exception as error:  # noqa: BLE001  whatever it is
         return Ending(board, result, problem=error), None
-    return Ending(board, result), report
+    return Ending(board, result, step), report
 
 
-def _winner_tags(result: Comparison | None) -> dict[str, str]:
-    """The conclusion and the winner, in MLflow's own terms."""
+def _verdict_tags(result: Comparison | None) -> dict[str, str]:
+    """The conclusion, the best set and the looks so far, as tags of the parent run."""
     if result is None:
         return {}
-    winner = result.winner
-    named = {"winner": winner.label(result.keys)} if winner is not None and winner.spread is not None else {}
-    return {"conclusion": result.conclusion(), **named}
+    tags = {"conclusion": shortened(result.conclusion(), _LONGEST_TAG)}
+    if result.first is not None:
+        tags["first"] = result.first.label(result.keys)
+    if result.verdicts.result is not None:
+        names = "; ".join(row.label(result.keys) for row in result.best_set)
+        tags |= {"best_set": shortened(names, _LONGEST_TAG), "verdict.level": f"{result.verdicts.level:g}"}
+    if result.looks is not None:
+        tags["looks.taken"] = ", ".join(str(look.n) for look in result.looks.taken) or "none"
+    return tags
 
 
-def _winner_metrics(result: Comparison | None) -> dict[str, float]:
-    if result is None or result.winner is None or (spread := result.winner.spread) is None:
+def _first_metrics(result: Comparison | None) -> dict[str, float]:
+    """The figures of the configuration with the best mean."""
+    if result is None or result.first is None or (spread := result.first.spread) is None:
         return {}
-    interval = {"winner/val_accuracy_low": spread.low, "winner/val_accuracy_high": spread.high} if spread.n > 1 else {}
+    interval = {"first/val_accuracy_low": spread.low, "first/val_accuracy_high": spread.high} if spread.n > 1 else {}
+    best_set = {"best_set/size": len(result.best_set)} if result.verdicts.result is not None else {}
     return {
-        "best/val_accuracy": max(result.winner.best.values()),
-        "winner/val_accuracy_mean": spread.mean,
-        "winner/seeds": spread.n,
+        "kept/val_accuracy": spread.mean,  # under the name that its runs have: lists of runs are ordered by it
+        "first/replicates": spread.n,
         **interval,
+        **best_set,
     }
 
 
 def _note(board: Leaderboard, result: Comparison | None) -> str:
     """The ranking as markdown, for the top of the parent's page in the MLflow UI."""
     said = [f"{result.conclusion()}\n", "Artifacts: `sweep/report.html`\n"] if result else []
-    if result and result.has_seeds:
+    if result and result.has_replicates:
         return "\n".join([*said, *_configurations(result)])
     titles = ["#", *board.keys, *(title for _, title in leaderboard.COLUMNS)]
     lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
     for place, record in enumerate(board.ranked, 1):
         params = [record.params.get(key, "") for key in board.keys]
-        metrics = [f"{record.metrics.get(metric, float('nan')):.4g}" for metric, _ in leaderboard.COLUMNS]
+        figures = [record.figure(metric) for metric, _ in leaderboard.COLUMNS]
+        metrics = ["" if figure is None else f"{figure:.4g}" for figure in figures]
         lines.append(f"| {' | '.join([str(place), *params, *metrics])} |")
+    lines += [f"\nrange test, not ranked: {record.name}" for record in board.range_tests]
     lines += [f"\n{record.status}: {record.name}" for record in board.others]
     return "\n".join([*said, *lines])
 
 
 def _configurations(result: Comparison) -> list[str]:
-    metric = result.measure.metric
-    titles = ["#", *result.keys, "seeds", f"mean {metric}", "95 % interval", "against the first", "without a result"]
+    titles = [
+        *("#", *result.keys, "replicates", f"mean {result.measure.name}", "95 % interval", "best set"),
+        *(f"to the first, simultaneous {percent(1 - result.verdicts.level)}", "verdict", "without a result"),
+    ]
     lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
     for place, row in enumerate(result.rows, 1):
-        figures = ["", "", ""]
+        figures = [""] * 5
         if row.spread:
-            interval = f"{row.spread.low:.4f} .. {row.spread.high:.4f}" if row.spread.n > 1 else "one seed"
-            against = row.against_winner.words() if row.against_winner else ""
-            figures = [f"{row.spread.mean:.4f}", interval, against]
+            interval = f"{row.spread.low:.4f} .. {row.spread.high:.4f}" if row.spread.n > 1 else "one replicate"
+            against = row.against_first
+            figures = [
+                f"{row.spread.mean:.4f}",
+                interval,
+                ("yes" if row.is_best else "no") if result.verdicts.result is not None else "",
+                against.interval() if against else "",
+                against.words() if against else "",
+            ]
         keys = [row.params.get(key, "") for key in result.keys]
         cells = [str(place) if row.spread else "-", *keys, str(len(row.finished)), *figures, row.how_others_ended()]
         lines.append(f"| {' | '.join(cells)} |")

@@ -3,14 +3,15 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 
 from mnist_exp.analysis import records
 from mnist_exp.analysis.records import Record
 from mnist_exp.config import RunConfig
-from mnist_exp.errors import StoreError
+from mnist_exp.errors import ConfigError, StoreError
 from mnist_exp.identity import Identity
 from mnist_exp.sweeps import resume
 from mnist_exp.tracking import journal as journals
@@ -91,11 +92,13 @@ def begin(
     jobs: Sequence[Sequence[str]],
     identity: Identity,
     command: Sequence[str],
+    judged: Mapping[str, str] = MappingProxyType({}),
 ) -> Sweep:
     """Begin the parent run, named after what varies, and make the sweep the current one.
 
     ``jobs`` holds the overrides of each job; empty where a search decides them as it goes. By ``identity`` and
-    ``command``, its overrides, it is found again to be resumed.
+    ``command``, its overrides, it is found again to be resumed. ``judged`` are tags that say how it will be judged
+    (``looks``, ``worth``).
 
     Raises:
         StoreError: its journal cannot be written.
@@ -110,6 +113,7 @@ def begin(
                 "sweep.keys": ", ".join(keys),
                 "sweep.jobs": str(len(jobs)),
                 "sweep.command": _digest(command),
+                **judged,
                 **identity.tags(),
                 **provenance.tags(provenance.code()),
             }
@@ -181,6 +185,41 @@ def take_up(
             raise
     resume.remember(sweep.key, runs)
     return None
+
+
+def extended(uri: str, which: str) -> str:
+    """The whole id of the sweep that a new one adds replicates to.
+
+    Raises:
+        ConfigError: there is no such sweep, or it did not say that it may be extended.
+        StoreError: the store cannot be asked.
+    """
+    client = store.connect(uri)
+    with store.storing(uri):
+        found = [each for each in records.parents(client) if each.run_id.startswith(which)]
+    if len(found) != 1:
+        known = "no" if not found else f"{len(found)}"
+        raise ConfigError.rule("looks", f"must be true or the id of one sweep: {known} sweep has that id", which)
+    if "looks" not in found[0].tags:
+        raise ConfigError.rule(
+            "looks", "must be the id of a sweep that began with looks=true: another is judged once", which
+        )
+    return found[0].run_id
+
+
+def added_to(parent: Record, uri: str) -> list[Record]:
+    """The runs of the sweeps that ``parent`` adds replicates to.
+
+    Raises:
+        StoreError: the store cannot be asked.
+    """
+    client, found, seen = store.connect(uri), list[Record](), {parent.run_id}
+    earlier = parent.tags.get("looks", "true")
+    while earlier != "true" and earlier not in seen:
+        seen.add(earlier)
+        found = [*records.children(client, earlier), *found]
+        earlier = records.find(client, earlier).tags.get("looks", "true")
+    return found
 
 
 def _lead(sweep: Sweep, journal: Journal, opening: Opening) -> JournalTracker:

@@ -59,7 +59,7 @@ def experiment_link(address: str, experiment_id: str, sweep: str | None = None) 
     query = _TRAINING_MODE
     if sweep is not None:
         wanted = f"tags.sweep = '{sweep}'"
-        best_first = "metrics.`best/val_accuracy`"
+        best_first = "metrics.`kept/val_accuracy`"
         # MLflow folds runs under their parent, a filter or not, unless they are ordered by something else than date.
         query += f"&searchFilter={quote(wanted, safe='')}&orderByKey={quote(best_first, safe='')}&orderByAsc=false"
     return f"{address}/#/experiments/{experiment_id}/runs?{query}"

@@ -1,8 +1,9 @@
 """Where training can be taken up again: all that the next epoch depends on, in one file.
 
 The order of an epoch is a function of its seed and number, and so is its rate; what else an epoch depends on are the
-weights, the optimizer's variables and what early stopping remembers. A run that goes on from a checkpoint ends with the
-same bits as one that was never interrupted.
+weights, the optimizer's variables and what early stopping remembers. With ``training.keep=best``, the result of a run
+also depends on the best weights so far. A run that goes on from a checkpoint ends with the same bits as one that was
+never interrupted.
 """
 
 import json
@@ -43,6 +44,7 @@ class Checkpoint:
         optimizer: the optimizer's variables, in Keras's order.
         stopper: what early stopping remembers, empty without it.
         stopped: whether it ended training.
+        best: the weights of the epoch with the highest val_accuracy; empty with ``training.keep=last``.
     """
 
     epochs: Sequence[Epoch]
@@ -50,12 +52,14 @@ class Checkpoint:
     optimizer: Sequence[NDArray[Any]]
     stopper: Mapping[str, Any]
     stopped: bool
+    best: Sequence[NDArray[Any]] = ()
 
     def save(self, file: Path) -> None:
         """Write it whole or not at all; it outlasts a power cut."""
         told = {"epochs": [asdict(epoch) for epoch in self.epochs], "stopper": self.stopper, "stopped": self.stopped}
         arrays = {f"weights_{n}": array for n, array in enumerate(self.weights)}
         arrays |= {f"optimizer_{n}": array for n, array in enumerate(self.optimizer)}
+        arrays |= {f"best_{n}": array for n, array in enumerate(self.best)}
         beside = file.with_name(f"{file.name}.new")
         with beside.open("wb") as out:
             np.savez(out, allow_pickle=False, told=np.array(json.dumps(told)), **arrays)
@@ -71,15 +75,48 @@ def load(file: Path) -> Checkpoint | None:
             told = json.loads(str(arrays["told"]))
             kinds = {
                 kind: [arrays[f"{kind}_{n}"] for n in range(sum(name.startswith(kind) for name in arrays.files))]
-                for kind in ("weights", "optimizer")
+                for kind in ("weights", "optimizer", "best")
             }
             epochs = [Epoch(**epoch) for epoch in told["epochs"]]
-            return Checkpoint(epochs, kinds["weights"], kinds["optimizer"], told["stopper"], bool(told["stopped"]))
+            return Checkpoint(epochs, stopper=told["stopper"], stopped=bool(told["stopped"]), **kinds)
     except FileNotFoundError:
         return None
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         log.warning("%s cannot be read (%s): training starts anew", file, error)
         return None
+
+
+class BestWeights(keras.callbacks.Callback):
+    """Copies the weights after each epoch whose val_accuracy is higher than in all epochs before it.
+
+    Of epochs with equal val_accuracy the earliest counts, as in :meth:`~mnist_exp.training.epochs.History.best`. Keep
+    it before :class:`Checkpoints`.
+
+    Attributes:
+        weights: of the network after its best epoch, in Keras's order; empty before the first epoch. Replaced, never
+            changed in place: the thread of :class:`Checkpoints` reads them.
+
+    Raises:
+        ValueError: if the checkpoint ``done`` holds no best weights: it was written with ``training.keep=last``.
+    """
+
+    def __init__(self, done: Checkpoint | None) -> None:
+        super().__init__()
+        self.weights: Sequence[NDArray[Any]] = ()
+        self._highest = np.float32(-np.inf)
+        if done is not None:
+            if not done.best:
+                raise ValueError("training.keep=best must go on from a checkpoint with best weights. Received: none")
+            self.weights = done.best
+            self._highest = np.float32(History(list(done.epochs)).best().scores["val_accuracy"])
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
+        """Copy the weights if this epoch is the best so far."""
+        assert logs is not None, "Keras passes logs to every epoch's end"
+        accuracy = np.float32(logs["val_accuracy"])  # float32 as in Keras, so it compares exactly with a checkpoint's
+        if accuracy > self._highest:
+            self._highest = accuracy
+            self.weights = weights_of(self.model)
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -90,12 +127,14 @@ class Checkpoints(keras.callbacks.Callback):
 
     Attributes:
         stopper: the early stopping to remember; whoever trains sets it.
+        best: the best weights to remember; set by ``engine.train`` with ``training.keep=best``.
         looks_at_every_epoch: whether the share of the time does not matter.
     """
 
     def __init__(self, file: Path, history: History) -> None:
         super().__init__()
         self.stopper: keras.callbacks.EarlyStopping | None = None
+        self.best: BestWeights | None = None
         self.looks_at_every_epoch = False
         self._file = file
         self._history = history
@@ -111,7 +150,7 @@ class Checkpoints(keras.callbacks.Callback):
         began = time.perf_counter()
         if began < self._next_look and not self.looks_at_every_epoch:
             return
-        seen = see(self.model, self._history, self.stopper)
+        seen = see(self.model, self._history, self.stopper, self.best)
         with self._changed:
             self._seen = seen
             self._changed.notify()
@@ -141,15 +180,25 @@ class Checkpoints(keras.callbacks.Callback):
             return seen
 
 
-def see(model: keras.Model, history: History, stopper: keras.callbacks.EarlyStopping | None) -> Checkpoint:
+def weights_of(model: keras.Model) -> list[NDArray[Any]]:
+    """Copies of the network's weights, in Keras's order, of a model that is being trained by either engine."""
+    return [variable.numpy() for variable in getattr(model, "network", model).weights]
+
+
+def see(
+    model: keras.Model,
+    history: History,
+    stopper: keras.callbacks.EarlyStopping | None,
+    best: BestWeights | None,
+) -> Checkpoint:
     """The checkpoint of a model that is being trained, whichever engine trains it."""
-    network = getattr(model, "network", model)
     return Checkpoint(
         epochs=tuple(history.epochs),
-        weights=[variable.numpy() for variable in network.weights],
+        weights=weights_of(model),
         optimizer=[variable.numpy() for variable in model.optimizer.variables],
         stopper={name: getattr(stopper, name) for name in _STOPPER} if stopper else {},
         stopped=bool(model.stop_training),
+        best=best.weights if best else (),
     )
 
 

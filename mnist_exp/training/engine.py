@@ -14,7 +14,7 @@ from mnist_exp import models, optimizers
 from mnist_exp.config import EarlyStoppingConfig, RunConfig, TrainingConfig
 from mnist_exp.data.datasets import Examples, Split
 from mnist_exp.training import compiled
-from mnist_exp.training.checkpoint import Checkpoint, Checkpoints, ResumableEarlyStopping
+from mnist_exp.training.checkpoint import BestWeights, Checkpoint, Checkpoints, ResumableEarlyStopping
 
 # Images per step outside of training; it changes speed and memory, no figure beyond float32's rounding.
 EVALUATION_BATCH = 1000
@@ -29,18 +29,23 @@ def train(
     """The trained model: uint8 [N, 28, 28] to float32 [N, 10].
 
     ``callbacks`` come after those that set the rate and stop early, so they see the rate an epoch ran with. With what
-    an earlier process has ``done``, training goes on from there, to the same bits.
+    an earlier process has ``done``, training goes on from there, to the same bits. The model has the weights that
+    ``training.keep`` names: those after the last epoch, or those of the epoch with the highest val_accuracy.
     """
     model = models.build(config.model, normalize=config.data.normalize, seed=config.seed)
     own: list[keras.callbacks.Callback] = [keras.callbacks.LearningRateScheduler(optimizers.schedule(config))]
+    stopper = best = None
     if config.training.early_stopping.patience is not None:
-        stopper = _early_stopping(config.training.early_stopping, done)
-        own.append(stopper)
-        for callback in callbacks:
-            if isinstance(callback, Checkpoints):
-                callback.stopper = stopper
+        own.append(stopper := _early_stopping(config.training.early_stopping, done))
+    if config.training.keep == "best":
+        own.append(best := BestWeights(done))
+    for callback in callbacks:
+        if isinstance(callback, Checkpoints):
+            callback.stopper, callback.best = stopper, best
     fit = _fit_compiled if config.training.engine == "compiled" else _fit_plainly
     fit(model, config, split, [*own, *callbacks], done)
+    if best is not None:
+        model.set_weights(best.weights)
     return model
 
 

@@ -1,0 +1,160 @@
+"""A sweep that may be extended: judged at planned numbers of replicates, each time at a fifth of 5 %.
+
+Adding replicates to an undecided comparison and judging it at 5 % again makes false differences far more likely than
+5 %. With ``looks=true`` the looks are planned: at 8, 12, 16, 24 and 32 replicates, each at 1 % (Bonferroni), so that
+the chance of any false difference at any of them is 5 %. A configuration that is ruled out at a look keeps that
+verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mnist_exp.analysis.conclusion import listed, percent
+from mnist_exp.analysis.inference import Pairs
+from mnist_exp.analysis.verdicts import Sample, Verdicts, judge
+
+SCHEDULE = (8, 12, 16, 24, 32)
+LEVEL = 0.01
+
+_COLUMNS = (
+    *("difference", "low", "high", "equivalence_low", "equivalence_high"),  # of which the sign turns with the pair
+    *("p", "critical", "spread", "df"),
+)
+_TURNED = {"difference": "difference", "low": "high", "high": "low"} | {
+    "equivalence_low": "equivalence_high",
+    "equivalence_high": "equivalence_low",
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look.
+
+    Attributes:
+        n: replicates that it took in.
+        judged: names of the configurations that took part.
+        ruled_out: of these, those that cannot be best.
+    """
+
+    n: int
+    judged: tuple[str, ...]
+    ruled_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Looks:
+    """The looks at a sweep so far.
+
+    Attributes:
+        taken: in order.
+        left: the configurations that may still be best.
+    """
+
+    taken: tuple[Look, ...]
+    left: tuple[Any, ...]
+
+    @property
+    def next_n(self) -> int | None:
+        """How many replicates the next look takes; None if there is none, or nothing is left to decide."""
+        reached = self.taken[-1].n if self.taken else 0
+        later = [n for n in SCHEDULE if n > reached]
+        return later[0] if later and len(self.left) > 1 else None
+
+    def sentences(self) -> Iterator[str]:
+        """Yield when it was looked at, what was ruled out, and what comes next."""
+        planned = ", ".join(map(str, SCHEDULE))
+        if self.taken:
+            at = " and ".join(str(look.n) for look in self.taken)
+            yield f"Looked at with {at} replicates, each look at {percent(LEVEL)}; planned are {planned}."
+        for look in self.taken:
+            if look.ruled_out:
+                yield f"Ruled out with {look.n} replicates: {listed(look.ruled_out)}."
+        if self.next_n is not None:
+            yield f"The next look is at {self.next_n} replicates."
+        elif len(self.left) > 1:
+            yield "The last planned look is over: only a fresh sweep can decide."
+
+
+def judge_looks(
+    samples: Mapping[Any, Sample],
+    names: Mapping[Any, str],
+    order: Sequence[str],
+    *,
+    higher: bool,
+    worth: float | None,
+    resolution: float,
+) -> tuple[Verdicts, Looks]:
+    """Judge at each planned look that is reached, and put the verdicts of all of them together.
+
+    Args:
+        samples, names, higher, worth, resolution: as :func:`~mnist_exp.analysis.verdicts.judge` takes them.
+        order: all replicates, in the order in which they were added.
+    """
+    options: dict[str, Any] = {"higher": higher, "worth": worth, "level": LEVEL, "resolution": resolution}
+    left = dict.fromkeys(samples)
+    found: list[Verdicts] = []
+    taken: list[Look] = []
+    before = 0
+    for n in (each for each in SCHEDULE if each <= len(order)):
+        new, reached = set(order[before:n]), set(order[:n])
+        part = {
+            config: {name: value for name, value in samples[config].items() if name in reached}
+            for config in left
+            if new & samples[config].keys()
+        }
+        if len(part) < 2:
+            break
+        verdicts = judge(part, names, **options)
+        judged = verdicts.configs[: verdicts.judged]
+        out = [config for config in judged if config not in verdicts.best_set]
+        for config in out:
+            del left[config]
+        found.append(verdicts)
+        taken.append(Look(n, tuple(names[each] for each in judged), tuple(names[each] for each in out)))
+        before = n
+    if not found:
+        return judge(samples, names, **options), Looks((), tuple(left))
+    return _together(found, samples, names, left), Looks(tuple(taken), tuple(left))
+
+
+def _together(
+    found: Sequence[Verdicts], samples: Mapping[Any, Sample], names: Mapping[Any, str], left: Mapping[Any, None]
+) -> Verdicts:
+    """Each pair with the verdict of the last look that both took part in."""
+    places = [{config: at for at, config in enumerate(each.configs[: each.judged])} for each in found]
+    order = list(dict.fromkeys(config for each in reversed(places) for config in each))
+    rest = [config for config in samples if config not in order]
+    used = {config: sample for each in found for config, sample in zip(each.configs, each.samples, strict=True)}
+    first, second = np.triu_indices(len(order), 1)
+    columns = {name: np.full(len(first), np.nan) for name in _COLUMNS}
+    for at, (i, j) in enumerate(zip(first, second, strict=True)):
+        a, b = order[i], order[j]
+        for verdicts, place in zip(reversed(found), reversed(places), strict=True):
+            if a in place and b in place and verdicts.result is not None:
+                turned = place[a] > place[b]
+                low, high = sorted((place[a], place[b]))
+                own = low * verdicts.judged - low * (low + 1) // 2 + high - low - 1
+                for name in _COLUMNS:
+                    source = _TURNED.get(name, name) if turned else name
+                    sign = -1 if turned and name in _TURNED else 1
+                    columns[name][at] = sign * getattr(verdicts.result, source)[own]
+                break
+    last = found[-1]
+    result = Pairs(first, second, **columns, best=np.array([config in left for config in order]))
+    everyone = [*order, *rest]
+    return Verdicts(
+        tuple(everyone),
+        tuple(names[each] for each in everyone),
+        tuple(used.get(each, samples[each]) for each in everyone),
+        last.higher,
+        last.level,
+        last.worth,
+        all(each.is_paired for each in found),
+        result if len(order) > 1 else None,
+        last.notes,
+    )

@@ -1,0 +1,241 @@
+"""Configurations judged together: the set that may hold the best, and a verdict on every pair."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnist_exp.analysis import inference, statistics
+from mnist_exp.analysis.inference import LEVEL, Pairs
+from mnist_exp.analysis.resampling import Floats, Places
+from mnist_exp.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Sample = Mapping[Any, float]
+"""The values of one configuration, by replicate."""
+
+BETTER, WORSE, EQUIVALENT, UNDECIDED = "better", "worse", "equivalent", "undecided"
+TOO_FEW, NO_VERDICT = "too few replicates", "no verdict"
+
+_JUDGED = {  # columns of a table of pairs, and where they come from
+    "difference": "difference",
+    "low": "low",
+    "high": "high",
+    "low90": "equivalence_low",
+    "high90": "equivalence_high",
+    "p": "p",
+}
+_MOST_PAIRS = 4_000_000  # a table of more fills gigabytes
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Configurations judged together, the best mean first; those with too few replicates for a verdict last.
+
+    Attributes:
+        configs: k of them, as they were given.
+        names: what each is called in words.
+        samples: the values that were judged, by replicate.
+        higher: whether more is better.
+        level: chance of any false difference among all pairs.
+        worth: the smallest difference that matters; None if none was given.
+        is_paired: whether all were compared over the same replicates.
+        result: the pairs of the configurations with enough replicates; None if those are fewer than two.
+        notes: what was left out or merged, a sentence each.
+        refusal: why there is no verdict although there are replicates enough; empty if there is one.
+    """
+
+    configs: tuple[Any, ...]
+    names: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    higher: bool
+    level: float
+    worth: float | None
+    is_paired: bool
+    result: Pairs | None
+    notes: tuple[str, ...] = ()
+    refusal: str = ""
+
+    @property
+    def fewest(self) -> int:
+        """The smallest number of replicates that a verdict takes."""
+        return inference.fewest(self.level)
+
+    @property
+    def judged(self) -> int:
+        """How many configurations, from the first, were judged."""
+        return 0 if self.result is None else len(self.result.best)
+
+    @property
+    def in_best_set(self) -> NDArray[np.bool_]:
+        """bool [k]: which cannot be ruled out as best; those without a verdict cannot."""
+        best = np.ones(len(self.configs), dtype=np.bool_)
+        if self.result is not None:
+            best[: self.judged] = self.result.best
+        return best
+
+    @property
+    def best_set(self) -> list[Any]:
+        """The configurations that cannot be ruled out as best."""
+        return [config for config, best in zip(self.configs, self.in_best_set, strict=True) if best]
+
+    @cached_property
+    def pairs(self) -> pd.DataFrame:
+        """Every pair of configurations, a row each; ``a`` has the better mean.
+
+        Columns: ``a``, ``b``; ``n``, replicates of both or of the smaller; ``difference``, a - b in units of the value;
+        ``low``, ``high``, simultaneous interval of that at 1 - level; ``p``, adjusted for all pairs; ``differs``,
+        whether the interval leaves out 0; ``verdict`` about a; ``low90``, ``high90``, simultaneous interval at
+        1 - 2 level (90 % unless another level was given), by which equivalence goes; ``chance``, ``chance_low``,
+        ``chance_high``, probability that one more run of a beats one of b, each interval at 95 % on its own;
+        ``replicates_for_worth``, ``replicates_for_difference``, how many would show a difference of ``worth``, or one
+        as large as seen, with 80 % probability, of undecided pairs. NaN where there is nothing to say.
+
+        Raises:
+            ConfigError: if there are more than four million pairs.
+        """
+        import pandas as pd
+
+        k = len(self.configs)
+        if k * (k - 1) // 2 > _MOST_PAIRS:
+            raise ConfigError(f"a table of pairs takes at most {_MOST_PAIRS:,} rows. {k:,} configurations make more")
+        a, b = np.triu_indices(k, 1)
+        configs = np.empty(k, dtype=object)
+        configs[:] = self.configs
+        return pd.DataFrame({"a": configs[a], "b": configs[b], **self.of(a, b)})
+
+    def of(self, a: Places, b: Places) -> dict[str, NDArray[Any]]:
+        """Return the columns of :attr:`pairs`, but the first two, for pairs of places ``a < b``."""
+        counts = np.array([len(sample) for sample in self.samples])
+        figures = {name: np.full(len(a), math.nan) for name in _JUDGED}
+        means = np.array([_mean(sample) for sample in self.samples])
+        figures["difference"] = means[a] - means[b]
+        judged = np.flatnonzero(b < self.judged)
+        at = self._at(a[judged], b[judged])
+        for name, source in _JUDGED.items():
+            if self.result is not None:
+                figures[name][judged] = getattr(self.result, source)[at]
+        verdict = self._verdict(figures)
+        chances = self._chances(a, b)
+        columns = {"n": np.minimum(counts[a], counts[b]), **figures}
+        columns["differs"] = (figures["low"] > 0) | (figures["high"] < 0)
+        columns |= {"verdict": verdict, "low90": columns.pop("low90"), "high90": columns.pop("high90")}
+        columns |= {"chance": chances.estimate, "chance_low": chances.low, "chance_high": chances.high}
+        return columns | self._needed(a, b, figures["difference"], verdict)
+
+    def _at(self, a: Places, b: Places) -> Places:
+        """Where a pair stands in ``result``, which has the order of ``np.triu_indices``."""
+        return a * self.judged - a * (a + 1) // 2 + b - a - 1
+
+    def _verdict(self, figures: Mapping[str, Floats]) -> NDArray[np.object_]:
+        verdict = np.full(len(figures["low"]), UNDECIDED, dtype=object)
+        verdict[figures["low"] > 0] = BETTER if self.higher else WORSE
+        verdict[figures["high"] < 0] = WORSE if self.higher else BETTER
+        if self.worth is not None:
+            verdict[(figures["low90"] > -self.worth) & (figures["high90"] < self.worth)] = EQUIVALENT
+        verdict[np.isnan(figures["low"])] = NO_VERDICT if self.refusal else TOO_FEW
+        return verdict
+
+    def _chances(self, a: Places, b: Places) -> statistics.Chances:
+        sign = 1 if self.higher else -1
+        if self.is_paired:
+            replicates = sorted({each for sample in self.samples for each in sample}, key=repr)
+            values = np.array([[sample.get(each, math.nan) for each in replicates] for sample in self.samples])
+            apart = sign * (values[a] - values[b])
+            both = np.isfinite(apart).sum(axis=1)
+            return statistics.chances_paired((apart > 0).sum(axis=1), (apart == 0).sum(axis=1), both)
+        arrays = [np.array([*sample.values()], dtype=np.float64) for sample in self.samples]
+        shares = [statistics.mann_whitney(arrays[i], arrays[j], higher=self.higher) for i, j in zip(a, b, strict=True)]
+        sizes = np.array([len(each) for each in arrays], dtype=np.float64)
+        return statistics.chances_unpaired(np.array(shares, dtype=np.float64), sizes[a], sizes[b])
+
+    def _needed(self, a: Places, b: Places, difference: Floats, verdict: NDArray[np.object_]) -> dict[str, Floats]:
+        needed = {name: np.full(len(a), math.nan) for name in ("replicates_for_worth", "replicates_for_difference")}
+        undecided = np.flatnonzero(verdict == UNDECIDED)
+        if self.result is None or not len(undecided):
+            return needed
+        at = self._at(a[undecided], b[undecided])
+        seen = self.result.spread[at], self.result.critical[at], self.result.df[at], self.fewest
+        effects = {"replicates_for_difference": np.abs(difference[undecided])}
+        if self.worth is not None:
+            effects["replicates_for_worth"] = np.full(len(undecided), float(self.worth))
+        for name, effect in effects.items():
+            needed[name][undecided] = statistics.replicates_needed(effect, *seen, arms=1 if self.is_paired else 2)
+        return needed
+
+    def words(self) -> str:
+        """Return what the comparison says, in sentences."""
+        from mnist_exp.analysis import conclusion
+
+        return " ".join(conclusion.sentences(self))
+
+
+def judge(
+    samples: Mapping[Any, Sample],
+    names: Mapping[Any, str],
+    *,
+    higher: bool = True,
+    worth: float | None = None,
+    level: float = LEVEL,
+    resolution: float = 0.0,
+    notes: Iterable[str] = (),
+    refusal: str = "",
+) -> Verdicts:
+    """Judge configurations together.
+
+    Args:
+        samples: finite values by replicate, of each configuration. Paired where all have the same replicates, or at
+            least ``inference.fewest(level)`` in common, which then count alone; else unpaired.
+        names: what each configuration is called.
+        higher: whether more is better.
+        worth: the smallest difference that matters.
+        level: chance of any false difference.
+        resolution: smallest step of a value.
+        notes: sentences to keep with the verdicts.
+        refusal: why no verdict may be given.
+    """
+    least, said = inference.fewest(level), list(notes)
+    enough = {config: sample for config, sample in samples.items() if len(sample) >= least}
+    used: dict[Any, Sample] = dict(samples)
+    common = set.intersection(*map(set, enough.values())) if enough else set()
+    everywhere = {each for sample in enough.values() for each in sample}
+    is_paired = len(common) >= least
+    if is_paired and len(common) < len(everywhere):
+        left_out = ", ".join(_sorted(everywhere - common)[:8]) + (", ..." if len(everywhere - common) > 8 else "")
+        said.append(f"Only the {len(common)} replicates that all have are compared; left out: {left_out}.")
+        used |= {config: {each: sample[each] for each in common} for config, sample in enough.items()}
+    if not enough:  # pairs for the chances alone
+        is_paired = len({frozenset(sample) for sample in samples.values()}) == 1
+    sign = -1 if higher else 1
+    order = sorted(used, key=lambda each: (each not in enough, sign * _mean(used[each]), natural(names[each])))
+    ordered = [dict(sorted(used[config].items(), key=lambda item: natural(repr(item[0])))) for config in order]
+    result = None
+    if len(enough) > 1 and not refusal:
+        values = [np.array([*sample.values()], dtype=np.float64) for sample in ordered[: len(enough)]]
+        options: dict[str, Any] = {"higher": higher, "level": level, "resolution": resolution}
+        result = inference.paired(np.array(values), **options) if is_paired else inference.unpaired(values, **options)
+    called = tuple(names[config] for config in order)
+    return Verdicts(tuple(order), called, tuple(ordered), higher, level, worth, is_paired, result, tuple(said), refusal)
+
+
+def _mean(sample: Sample) -> float:
+    return math.fsum(sample.values()) / len(sample) if sample else math.nan
+
+
+def _sorted(replicates: Iterable[Hashable]) -> list[str]:
+    return sorted(map(str, replicates), key=natural)
+
+
+def natural(text: str) -> list[tuple[int, float, str]]:
+    """A key that sorts numbers in a text by size."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", text)
+    return [(0, float(part), "") if at % 2 else (1, 0.0, part) for at, part in enumerate(parts)]
