@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
-BENCHMARKS := epoch startup tracking sweep memory reading models
+BENCHMARKS := epoch startup tracking sweep memory reading models inference
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev sweep models test check bench format ui clean

@@ -39,8 +39,8 @@ class BeforeStart(Callback):
         with _stopping_on_error():
             checked = to_run_config(config)
             for key in ("worth", "looks"):
-                if getattr(checked, key):
-                    raise ConfigError.rule(key, "says how a sweep is judged: add -m and several values", key)
+                if value := getattr(checked, key):
+                    raise ConfigError.rule(key, "is of a sweep, python -m mnist_exp -m ..., not of one run", value)
             (dataset,), away = _check_store_and_data([checked])
             _check_experiments([checked], dataset, away)
 
@@ -76,13 +76,15 @@ class BeforeStart(Callback):
             whole = identity.together(own)
             command = of_the_run(config.hydra.overrides.task)
             if any(each.resume for each in configs):
-                reason = sweep.take_up(uri, experiment, keys, len(jobs), whole, command, configs)
+                reason = sweep.take_up(uri, experiment, keys, len(jobs), whole, command, configs, _judged(configs[0]))
                 if reason is None:
                     terminal.sweep_resumes(keys, len(jobs))
                     return
                 terminal.warning(f"not resumed: {reason}; the sweep starts afresh")
             _check_experiments(configs, used[0], away)
-            judged = _judged(configs[0], uri)
+            judged = _judged(configs[0])
+            if isinstance(configs[0].looks, str):
+                judged["looks"] = sweep.extended(uri, configs[0].looks)
             sweep.begin(uri, experiment, keys, kept, whole, command, judged)
             terminal.sweep_begins(keys, len(jobs), looks="looks" in judged)
 
@@ -101,14 +103,10 @@ class BeforeStart(Callback):
         _redact_file(Path(config.hydra.sweep.dir) / "multirun.yaml")
 
 
-def _judged(config: RunConfig, uri: str) -> dict[str, str]:
-    """The tags of the parent run that say how its sweep is judged."""
-    from mnist_exp.sweeps import sweep
-
+def _judged(config: RunConfig) -> dict[str, str]:
+    """How the sweep is judged, as tags of its parent run."""
     tags = {} if config.worth is None else {"worth": f"{config.worth:g}"}
-    if config.looks:
-        tags["looks"] = "true" if config.looks is True else sweep.extended(uri, config.looks)
-    return tags
+    return tags | ({"looks": str(config.looks).replace("True", "true")} if config.looks else {})
 
 
 def _redact_file(file: Path) -> None:

@@ -89,7 +89,8 @@ def expand(config: DictConfig) -> tuple[list[str], list[list[str]], list[DictCon
     given = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
     parser = OverridesParser.create(config_loader=loader)
     overrides = parser.parse_overrides([*given, *config.hydra.overrides.task])
-    keys = [_key(override.get_key_element()) for override in overrides if override.is_sweep_override()]
+    swept = [_key(override.get_key_element()) for override in overrides if override.is_sweep_override()]
+    keys = list(dict.fromkeys(swept))  # an experiment may sweep over a key that the command line sweeps over, too
     if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
         return keys, [], []
     (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)

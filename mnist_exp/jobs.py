@@ -78,7 +78,7 @@ def do(
             done = len(reached.epochs) if reached else 0
             job = replace(job, resumed=f"from-epoch-{done + 1}")
         else:
-            tags = {"kind": "run", **own.tags(), **({"looks": "true"} if config.looks else {})}
+            tags = {"kind": "run", **own.tags()}
             if before.superseded:
                 tags["supersedes"] = " ".join(before.superseded)
             tracker = outbox.begin(outbox.opening(job.name, uri, experiment, parent, tags), uri)

@@ -10,7 +10,9 @@ from rich.table import Table
 from mnist_exp.terminal import out, shown
 
 if TYPE_CHECKING:
-    from mnist_exp.analysis.comparison import Against, Comparison
+    from mnist_exp.analysis.against import Against
+    from mnist_exp.analysis.comparison import Comparison
+    from mnist_exp.analysis.components import Components
     from mnist_exp.analysis.leaderboard import Leaderboard
     from mnist_exp.analysis.next_step import NextStep
     from mnist_exp.reproduction.claims import ClaimAnswer
@@ -69,19 +71,33 @@ def comparison(result: "Comparison", step: "NextStep | None" = None) -> None:
             *params,
             f"{spread.n}{others}",
             f"{spread.mean:.4f}",
-            f"{'~ ' if spread.approximate else ''}{spread.low:.4f} .. {spread.high:.4f}" if spread.n > 1 else "",
+            ""
+            if math.isnan(spread.low)
+            else f"{'~ ' if spread.approximate else ''}{spread.low:.4f} .. {spread.high:.4f}",
             f"{spread.min:.4f} .. {spread.max:.4f}" if spread.n > 1 else "",
-            *([("yes" if row.is_best else "no")] if judged else []),
+            *([row.in_best_set()] if judged else []),
             against.interval() if against else "",
             shown(against.words()) if against else "",
             _chance(against),
-            style="bold" if row.is_best and judged else None,
+            style="bold" if row.is_best and row.is_judged else None,
         )
     out.print(table)
-    if any(row.spread and row.spread.n > 1 and row.spread.approximate for row in result.rows):
+    if any(row.spread and row.spread.approximate and not math.isnan(row.spread.low) for row in result.rows):
         out.print("~ approximate: fewer than 16 values", style="dim")
+    if result.components is not None:
+        components(result.components)
     out.print(shown(result.conclusion(), 4000), soft_wrap=True)
     next_step(step)
+
+
+def components(found: "Components") -> None:
+    """Where the spread between the runs of a crossed sweep comes from."""
+    table = Table(title="Where the spread comes from", **_STYLE)
+    for heading in ("source", "seeds", "standard deviation", "share of the variance"):
+        table.add_column(heading, justify="left" if heading == "source" else "right")
+    for name, deviation, share in found.rows():
+        table.add_row(name, str(found.levels.get(name, "")), f"{deviation:.4f}", f"{100 * share:.0f} %")
+    out.print(table)
 
 
 def next_step(step: "NextStep | None") -> None:

@@ -13,53 +13,16 @@ import numpy as np
 import pandas as pd
 
 from mnist_exp.analysis import looks, samples, statistics
+from mnist_exp.analysis.against import Against, turned
 from mnist_exp.analysis.components import Components, components
 from mnist_exp.analysis.leaderboard import differing_keys
 from mnist_exp.analysis.looks import Looks
 from mnist_exp.analysis.measure import Measure
 from mnist_exp.analysis.records import Record
 from mnist_exp.analysis.samples import Config, Coverage
-from mnist_exp.analysis.statistics import FarOff, Spread
-from mnist_exp.analysis.verdicts import BETTER, WORSE, Verdicts, judge
+from mnist_exp.analysis.statistics import Spread
+from mnist_exp.analysis.verdicts import Verdicts, judge
 from mnist_exp.errors import ConfigError
-
-
-@dataclass(frozen=True)
-class Against:
-    """A configuration minus the first in the ranking, and the verdict on it.
-
-    Attributes:
-        difference: of their means, over the replicates that were compared.
-        low, high: simultaneous interval of that; NaN where there is no verdict.
-        low90, high90: the narrower simultaneous interval by which equivalence goes.
-        p: adjusted for all pairs; NaN where there is no verdict.
-        chance, chance_low, chance_high: probability that one more run of it beats one of the first.
-        needed: replicates that would show a difference of ``worth``, or one as large as seen; NaN where unknown.
-    """
-
-    difference: float
-    low: float
-    high: float
-    low90: float
-    high90: float
-    p: float
-    differs: bool
-    verdict: str
-    chance: float
-    chance_low: float
-    chance_high: float
-    needed: float
-
-    def interval(self) -> str:
-        """``-0.0305 [-0.0591, -0.0019]``; the difference alone where there is no verdict."""
-        ends = "" if math.isnan(self.low) else f" [{self.low:+.4f}, {self.high:+.4f}]"
-        return f"{self.difference:+.4f}{ends}"
-
-    def words(self) -> str:
-        """``worse (p 0.008)``; ``too few replicates``."""
-        p = "" if math.isnan(self.p) else " (p < 0.001)" if self.p < 0.001 else f" (p {self.p:.3f})"
-        less = ", differs by less than matters" if self.verdict == "equivalent" and self.differs else ""
-        return f"{self.verdict}{less}{p}"
 
 
 @dataclass(frozen=True)
@@ -72,7 +35,7 @@ class Row:
         others: runs that failed, were killed, are running, or have no such value.
         values: by run id, what each finished run is ranked by.
         spread: of the values that were compared; None where no run finished.
-        far_off: the runs that fall far off the others, if there are some.
+        is_judged: whether it has enough replicates for a verdict, and one could be given.
         is_best: whether it cannot be ruled out as best.
         against_first: None for the first itself, and where there is nothing to compare.
     """
@@ -82,13 +45,17 @@ class Row:
     others: list[Record]
     values: Mapping[str, float]
     spread: Spread | None = None
-    far_off: FarOff | None = None
+    is_judged: bool = False
     is_best: bool = False
     against_first: Against | None = None
 
     def label(self, keys: Sequence[str]) -> str:
         """``model.units=4 optimizer.lr=0.01``: the keys that tell it from the others."""
         return " ".join(f"{key}={self.params[key]}" for key in keys if key in self.params) or "all runs"
+
+    def in_best_set(self) -> str:
+        """``yes``, ``no``, or that it was not judged."""
+        return ("yes" if self.is_best else "no") if self.is_judged else "not judged"
 
     def how_others_ended(self) -> str:
         """``1 diverged, 2 KILLED``: every run that gave no value, by reason."""
@@ -99,7 +66,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Configurations in order, the best mean first; those without a finished run last.
+    """Configurations in order: those judged by their mean, then the others by theirs; without a finished run last.
 
     Attributes:
         keys: the params in which configurations differ.
@@ -123,7 +90,7 @@ class Comparison:
 
     @property
     def first(self) -> Row | None:
-        """The row with the best mean; None where nothing finished."""
+        """The first row, which has the best mean of those judged; None where nothing finished."""
         return self.rows[0] if self.rows and self.rows[0].spread else None
 
     @property
@@ -133,8 +100,8 @@ class Comparison:
 
     @property
     def best_set(self) -> list[Row]:
-        """The configurations that cannot be ruled out as best."""
-        return [row for row in self.rows if row.is_best]
+        """The judged configurations that cannot be ruled out as best."""
+        return [row for row in self.rows if row.is_judged and row.is_best]
 
     def conclusion(self) -> str:
         """What is best and how sure that is, what the runs cover, and what did not finish, in a few sentences."""
@@ -143,10 +110,12 @@ class Comparison:
         said = [self.verdicts.words(), *(self.looks.sentences() if self.looks else [])]
         if self.components:
             said.append(self.components.sentence())
+        elif self.coverage.crossed:
+            said.append("Components of the variance need every combination of the seeds once, which these runs lack.")
         elif self.has_replicates and self.first:
             said.append(self.coverage.sentence())
         if left_out:
-            said.append(f"{left_out} of {total} runs did not finish with a figure.")
+            said.append(f"{left_out} of {total} runs gave no value.")
         return " ".join([*said, *self.notes])
 
 
@@ -157,14 +126,17 @@ def compare(
     *,
     across_datasets: bool = False,
     worth: float | None = None,
+    planned: Sequence[str] = (),
 ) -> Comparison:
     """Group, rank and judge.
 
     Args:
         records: the runs.
         epochs: their epochs, as ``analysis.frames`` gives them.
+        by: what they are compared by.
         across_datasets: whether runs on different data may be ranked together.
         worth: the smallest difference that matters.
+        planned: ids of the sweeps that were planned as one, which is looked at as it grows (``looks=true``), in order.
 
     Raises:
         ConfigError: there are no runs, none has the metric, or they used several data sets.
@@ -193,24 +165,17 @@ def compare(
     for record in ranked:
         if record.run_id not in repeated:
             grouped.setdefault(samples.config_of(record, across_datasets=across_datasets), []).append(record)
-    rows = {
-        config: Row(
-            {
-                key: dict(config)[key]
-                for key in dict.fromkeys([*members[0].params, *dict(config)])
-                if key in dict(config)
-            },
-            [record for record in members if record.run_id in found],
-            [record for record in members if record.run_id not in found],
-            {record.run_id: found[record.run_id] for record in members if record.run_id in found},
-        )
-        for config, members in grouped.items()
-    }
-    return _judged(by, rows, [*datasets.values()], worth, (*notes, *counted.sentences()))
+    rows = {config: _unjudged(config, members, found) for config, members in grouped.items()}
+    return _judged(by, rows, [*datasets.values()], worth, planned, (*notes, *counted.sentences()))
 
 
 def _judged(
-    by: Measure, rows: Mapping[Config, Row], datasets: list[str], worth: float | None, notes: tuple[str, ...]
+    by: Measure,
+    rows: Mapping[Config, Row],
+    datasets: list[str],
+    worth: float | None,
+    planned: Sequence[str],
+    notes: tuple[str, ...],
 ) -> Comparison:
     keys = differing_keys([row.params for row in rows.values()])
     finished = {config: row for config, row in rows.items() if row.finished}
@@ -232,55 +197,53 @@ def _judged(
             for row in finished.values()
         ]
         parts = components(by_seeds, is_share=by.is_validation_share, images=images)
-    if runs and not coverage.crossed and all(record.tags.get("looks") for record in runs):
-        order = samples.order_of_replicates(runs, called)
-        verdicts, seen = looks.judge_looks(values, names, order, higher=by.higher, worth=worth, resolution=resolution)
+    options: dict[str, Any] = {"higher": by.higher, "worth": worth, "resolution": resolution}
+    sweeps = samples.sweeps_of(runs)
+    if runs and not coverage.crossed and set(sweeps) <= set(planned):
+        verdicts, seen = looks.judge_looks(values, names, samples.order_of_replicates(runs, called, planned), **options)
     else:
-        refusal = _refusal(coverage, runs)
-        verdicts = judge(values, names, higher=by.higher, worth=worth, resolution=resolution, refusal=refusal)
+        verdicts = judge(values, names, **options, refusal=_refusal(coverage, sweeps))
     rest = np.arange(1, len(verdicts.configs))
     pairs = verdicts.of(np.zeros_like(rest), rest)
-    ordered = [_row(rows[config], verdicts, place, pairs, by) for place, config in enumerate(verdicts.configs)]
+    ordered = [
+        _row(rows[config], verdicts, place, pairs, by, independent=not coverage.crossed)
+        for place, config in enumerate(verdicts.configs)
+    ]
     ordered += [row for config, row in rows.items() if config not in finished]
     return Comparison(by, keys, ordered, datasets, verdicts, coverage, seen, parts, notes)
 
 
-def _refusal(coverage: Coverage, runs: Sequence[Record]) -> str:
-    """Why no verdict may be given on runs, however many there are; empty if one may."""
-    if coverage.crossed:
-        return "runs share seeds of a source that varies, so they are no independent replicates"
-    sweeps = samples.sweeps_of(runs)
-    if len(sweeps) > 1:
-        return f"these runs come from {len(sweeps)} sweeps that were not planned as one (looks=true)"
-    return ""
-
-
-def _row(row: Row, verdicts: Verdicts, place: int, pairs: Mapping[str, Any], by: Measure) -> Row:
-    """The row with what was found out about it; ``pairs`` are those of the first with each other."""
-    sample = [*verdicts.samples[place].values()]
-    return replace(
-        row,
-        spread=statistics.spread(sample, share=by.is_share),
-        far_off=statistics.far_off(sample, higher=by.higher),
-        is_best=bool(verdicts.in_best_set[place]),
-        against_first=_turned({name: column[place - 1] for name, column in pairs.items()}) if place else None,
+def _unjudged(config: Config, members: Sequence[Record], found: Mapping[str, float]) -> Row:
+    own = dict(config)
+    order = dict.fromkeys([*members[0].params, *own])
+    finished = [record for record in members if record.run_id in found]
+    return Row(
+        params={key: own[key] for key in order if key in own},
+        finished=finished,
+        others=[record for record in members if record.run_id not in found],
+        values={record.run_id: found[record.run_id] for record in finished},
     )
 
 
-def _turned(pair: Mapping[str, Any]) -> Against:
-    """A pair whose first is the first in the ranking, as seen from its second."""
-    needed = pair["replicates_for_worth"]
-    return Against(
-        difference=-float(pair["difference"]),
-        low=-float(pair["high"]),
-        high=-float(pair["low"]),
-        low90=-float(pair["high90"]),
-        high90=-float(pair["low90"]),
-        p=float(pair["p"]),
-        differs=bool(pair["differs"]),
-        verdict={BETTER: WORSE, WORSE: BETTER}.get(pair["verdict"], pair["verdict"]),
-        chance=1 - float(pair["chance"]),
-        chance_low=1 - float(pair["chance_high"]),
-        chance_high=1 - float(pair["chance_low"]),
-        needed=float(pair["replicates_for_difference"] if math.isnan(needed) else needed),
+def _refusal(coverage: Coverage, sweeps: Sequence[str]) -> str:
+    """Why no verdict may be given, however many replicates there are; empty if one may."""
+    if coverage.crossed:
+        return "runs share seeds of a source that varies, so they are no independent replicates"
+    if len(sweeps) > 1:
+        which = f"belong to {len(sweeps)} sweeps" if all(sweeps) else "do not all belong to one sweep"
+        return f"these runs {which} and were not planned as one (looks=true)"
+    return ""
+
+
+def _row(row: Row, verdicts: Verdicts, place: int, pairs: Mapping[str, Any], by: Measure, *, independent: bool) -> Row:
+    """The row with what was found out about it; ``pairs`` are those of the first with each other."""
+    sample = [*verdicts.samples[place].values()]
+    found = statistics.spread(sample, share=by.is_share, resolution=verdicts.resolution)
+    return replace(
+        row,
+        # Runs that share seeds are no independent sample: a t interval of their mean would be too narrow.
+        spread=found if independent else replace(found, low=math.nan, high=math.nan),
+        is_judged=place < verdicts.judged,
+        is_best=bool(verdicts.in_best_set[place]),
+        against_first=turned({name: column[place - 1] for name, column in pairs.items()}) if place else None,
     )

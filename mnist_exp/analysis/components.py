@@ -53,10 +53,11 @@ class Components:
             return "The runs do not vary."
         parts = [f"{100 * share:.0f} % comes from {name} (sd {sd:.2g})" for name, sd, share in self.rows()]
         text = f"Of the variance between runs, {', '.join(parts)}."
-        if self.sampling is not None and self.images is not None:
+        if self.sampling is not None and self.images is not None and SOURCES["data.split_seed"] in self.variances:
+            most = min(100.0, 100 * self.sampling / self.total)
             text += (
-                f" A share of {self.images:,} validation images has sd {math.sqrt(self.sampling):.2g} of its own, "
-                f"{100 * self.sampling / self.total:.0f} % of that variance, part of the split and of the interactions."
+                f" Which {self.images:,} images validate makes up to {most:.0f} % of it (binomial sd "
+                f"{math.sqrt(self.sampling):.2g}): that is part of the split and of its interactions."
             )
         return text
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mnist_exp.analysis.verdicts import Verdicts
 
 _MOST_NAMED = 5  # configurations in a sentence
+_MOST_NEEDED = 3  # sentences on how many replicates it takes; the table of pairs has all
 
 PROMISE = (
     "Among all pairs of a comparison, the chance of any false difference is {level} where the setting does not matter, "
@@ -22,9 +23,10 @@ PROMISE = (
 )
 
 
-def promise(level: float) -> str:
-    """Return what the verdicts at ``level`` promise."""
-    return PROMISE.format(level=percent(level))
+def promise(level: float, looks: int = 1) -> str:
+    """Return what verdicts at ``level`` promise, at each of so many ``looks``."""
+    together = f" at each look, {percent(level * looks)} over all looks," if looks > 1 else ""
+    return PROMISE.format(level=percent(level) + together)
 
 
 def percent(share: float) -> str:
@@ -36,7 +38,7 @@ def sentences(verdicts: Verdicts) -> Iterator[str]:
     """Yield what the verdicts say, the main thing first."""
     names = verdicts.names
     if not names:
-        yield "No run has a finite value, so there is nothing to compare."
+        yield "There is no usable value, so there is nothing to compare."
     elif len(names) == 1:
         yield "There is one configuration with a value, so there is nothing to compare it with."
     elif verdicts.result is None:
@@ -45,6 +47,7 @@ def sentences(verdicts: Verdicts) -> Iterator[str]:
         yield from _best(verdicts)
         yield _basis(verdicts)
         yield from _ruled_out_late(verdicts)
+        yield from _without_spread(verdicts)
         yield from _near_the_first(verdicts)
     yield from _too_few(verdicts)
     yield from _far_off(verdicts)
@@ -59,30 +62,37 @@ def listed(names: Sequence[str]) -> str:
 
 def _without_verdict(verdicts: Verdicts) -> Iterator[str]:
     counts = [len(sample) for sample in verdicts.samples]
+    seen = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
     if verdicts.refusal:
         yield f"No verdict, effect and spread only: {verdicts.refusal}."
-    else:
-        seen = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    elif max(counts) < verdicts.fewest:
         yield f"No verdict: {seen} of at least {verdicts.fewest} replicates, so effect and spread only."
-    alike = {tuple(sample.values()) for sample in verdicts.samples}
-    if len(alike) == 1:
-        yield "All configurations have the same values."
+    else:
+        yield (
+            f"No verdict: fewer than two configurations have at least {verdicts.fewest} replicates (there are {seen}), "
+            "so effect and spread only."
+        )
+    means = [math.fsum(sample.values()) / len(sample) for sample in verdicts.samples]
+    first = [name for name, mean in zip(verdicts.names, means, strict=True) if mean == means[0]]
+    if len(first) == len(means):
+        yield "All configurations have the same mean."
     else:
         doubt = "; another replicate may turn the order round" if max(counts) == 1 else ""
-        yield f"{verdicts.names[0]} has the best mean{doubt}."
+        yield f"{listed(first)} {'has' if len(first) == 1 else 'have'} the best mean{doubt}."
 
 
 def _best(verdicts: Verdicts) -> Iterator[str]:
-    best = [name for name, is_in in zip(verdicts.names, verdicts.in_best_set, strict=True) if is_in]
-    judged = [name for name in best if name in verdicts.names[: verdicts.judged]]
+    judged = [verdicts.names[at] for at in np.flatnonzero(verdicts.in_best_set[: verdicts.judged])]
     others = verdicts.judged - len(judged)
-    out = "the other is ruled out" if others == 1 else f"the other {others} are ruled out"
+    of_those = "" if verdicts.judged == len(verdicts.names) else f" of the {verdicts.judged} that were judged"
+    out = "the other is" if others == 1 else f"the other {others} are"
     if others == 0:
-        yield f"None can be ruled out as best: {listed(judged)}."
+        yield f"None{of_those} can be ruled out as best: {listed(judged)}."
     elif len(judged) == 1:
-        yield f"{judged[0]} is best: {out}."
+        yield f"{judged[0]} is best{of_those}: {out} ruled out."
     else:
-        yield f"{len(judged)} configurations cannot be ruled out as best, {out}: {listed(judged)}."
+        yield f"{len(judged)} configurations{of_those} cannot be ruled out as best: {listed(judged)}."
+        yield f"{out.capitalize()} ruled out."
 
 
 def _basis(verdicts: Verdicts) -> str:
@@ -90,8 +100,24 @@ def _basis(verdicts: Verdicts) -> str:
     pairs = verdicts.judged * (verdicts.judged - 1) // 2
     over = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
     how = "replicates that they share" if verdicts.is_paired else "replicates each, unpaired"
+    if verdicts.looked_at:
+        return f"Each pair was judged at {percent(verdicts.level)}, at the last look that both took part in."
     what = "The pair was" if pairs == 1 else f"All {pairs:,} pairs were"
     return f"{what} judged {'' if pairs == 1 else 'together '}at {percent(verdicts.level)} over {over} {how}."
+
+
+def _without_spread(verdicts: Verdicts) -> Iterator[str]:
+    """Which differences from the first are the same in all replicates, so that their interval is rounding alone."""
+    assert verdicts.result is not None
+    if verdicts.resolution == 0:
+        return
+    result = verdicts.result
+    alike = (result.first == 0) & (result.spread == 0)
+    if names := [verdicts.names[at] for at in result.second[alike]]:
+        yield (
+            f"The difference from {verdicts.names[0]} does not vary: {listed(names)}. The width of that interval is "
+            "rounding, one validation image to either side."
+        )
 
 
 def _ruled_out_late(verdicts: Verdicts) -> Iterator[str]:
@@ -119,20 +145,21 @@ def _near_the_first(verdicts: Verdicts) -> Iterator[str]:
         yield f"Equivalent to {first}, within {verdicts.worth:g}: {listed([verdicts.names[at] for at in alike])}."
         if shown:
             yield f"Of these, {listed(shown)} {'differs' if len(shown) == 1 else 'differ'}, by less than matters."
-    open_ = [at for at in rest if columns["verdict"][at - 1] == UNDECIDED and verdicts.in_best_set[at]]
-    for at in open_[:2]:
+    undecided = [at for at in rest if columns["verdict"][at - 1] == UNDECIDED and verdicts.in_best_set[at]]
+    for at in undecided[:_MOST_NEEDED]:
         seen = columns["difference"][at - 1]
-        if seen == 0:
-            yield f"{first} and {verdicts.names[at]} have the same mean."
-            continue
         needed = [
             (columns["replicates_for_worth"][at - 1], f"a difference of {verdicts.worth or 0:g}"),
-            (columns["replicates_for_difference"][at - 1], f"the {abs(seen):.2g} seen, if that is the true one,"),
+            (
+                columns["replicates_for_difference"][at - 1],
+                f"the difference seen ({abs(seen):.2g}), if it is the true one,",
+            ),
         ]
-        takes = [f"{what} takes {count:,.0f} replicates" for count, what in needed if not math.isnan(count)]
-        if takes:
-            undecided = f"Undecided between {first} and {verdicts.names[at]}"
-            yield f"{undecided}: to show {', '.join(takes)} (80 % power)."
+        takes = [f"{count:,.0f} replicates would show {what}" for count, what in needed if not math.isnan(count)]
+        said = (
+            f": {' and '.join(takes)} with 80 % probability" if takes else ", with the same mean" if seen == 0 else ""
+        )
+        yield f"Undecided between {first} and {verdicts.names[at]}{said}."
 
 
 def _too_few(verdicts: Verdicts) -> Iterator[str]:

@@ -25,8 +25,9 @@ class Runs(NamedTuple):
     """Runs in two tables.
 
     Attributes:
-        runs: one row a run: ``run_id``, ``name``, ``status``, ``sweep`` (the parent's id), ``seed``, and a column for
-            each ``params.KEY`` (numbers and booleans as such), ``metrics.NAME`` (the last value) and ``tags.NAME``.
+        runs: one row a run: ``run_id``, ``name``, ``status``, ``sweep`` (the parent's id), ``replicate`` (None of
+            runs that have none), ``seed``, and a column for each ``params.KEY`` (numbers and booleans as such),
+            ``metrics.NAME`` (the last value) and ``tags.NAME``.
         epochs: one row for each completed epoch of each run: ``run_id``, ``epoch`` (from 1), and the metrics of
             ``EPOCH_METRICS``, NaN where nothing was logged.
     """
@@ -60,6 +61,7 @@ def runs_frame(found: Sequence[Record]) -> pd.DataFrame:
                 "name": record.name,
                 "status": record.status,
                 "sweep": record.tags.get("sweep"),
+                "replicate": typed(record.params.get("replicate", "null")),
                 "seed": typed(record.params.get("seed", "null")),
                 **{f"params.{key}": typed(value) for key, value in record.params.items()},
                 **{f"metrics.{key}": value for key, value in record.metrics.items()},
@@ -67,7 +69,7 @@ def runs_frame(found: Sequence[Record]) -> pd.DataFrame:
             }
             for record in found
         ],
-        columns=None if found else ["run_id", "name", "status", "sweep", "seed"],
+        columns=None if found else ["run_id", "name", "status", "sweep", "replicate", "seed"],
     )
 
 

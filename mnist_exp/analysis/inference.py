@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from mnist_exp.analysis.resampling import TIE, Floats, Places, SignFlips, Test, Welch
+from mnist_exp.analysis.resampling import TIE, Floats, Places, SignFlips, Statistic, Welch
 
 LEVEL = 0.05
 """Chance of any false difference among all pairs of a comparison."""
@@ -83,9 +83,14 @@ def paired(values: Floats, *, higher: bool = True, level: float = LEVEL, resolut
         resolution: smallest step of a value; an interval without width is widened by it.
     """
     first, second = np.triu_indices(len(values), 1)
-    scale = float(np.abs(values).max(initial=0.0))
-    test = SignFlips(lambda pairs: values[first[pairs]] - values[second[pairs]], len(first), values.shape[1], scale)
-    return _judge(test, first, second, len(values), higher, level, resolution)
+    magnitude = np.abs(values).max(axis=1, initial=0.0)
+
+    def differences(pairs: Places) -> tuple[Floats, Floats]:
+        a, b = first[pairs], second[pairs]
+        return values[a] - values[b], np.maximum(magnitude[a], magnitude[b])
+
+    flips = SignFlips(differences, len(first), values.shape[1], resolution)
+    return _judge(flips, first, second, len(values), higher, level)
 
 
 def contrasts(differences: Floats, *, level: float = LEVEL) -> Pairs:
@@ -99,9 +104,10 @@ def contrasts(differences: Floats, *, level: float = LEVEL) -> Pairs:
         One entry for each row; ``first``, ``second`` and ``best`` are empty.
     """
     none = np.zeros(0, dtype=np.intp)
-    scale = float(np.abs(differences).max(initial=0.0))
-    test = SignFlips(lambda rows: differences[rows].copy(), len(differences), differences.shape[1], scale)
-    return _judge(test, none, none, 0, True, level, 0.0)
+    magnitude = np.abs(differences).max(axis=1, initial=0.0)
+    count, n = differences.shape
+    flips = SignFlips(lambda rows: (differences[rows].copy(), magnitude[rows]), count, n, resolution=0.0)
+    return _judge(flips, none, none, 0, True, level)
 
 
 def unpaired(samples: Sequence[Floats], *, higher: bool = True, level: float = LEVEL, resolution: float = 0.0) -> Pairs:
@@ -112,22 +118,24 @@ def unpaired(samples: Sequence[Floats], *, higher: bool = True, level: float = L
         higher, level, resolution: as in :func:`paired`.
     """
     first, second = np.triu_indices(len(samples), 1)
-    return _judge(Welch(samples, first, second), first, second, len(samples), higher, level, resolution)
+    return _judge(Welch(samples, first, second, resolution), first, second, len(samples), higher, level)
 
 
-def _judge(
-    test: Test, first: Places, second: Places, samples: int, higher: bool, level: float, resolution: float
-) -> Pairs:
+def place(a: Places, b: Places, count: int) -> Places:
+    """Return where the pairs (a, b), a < b, of ``count`` samples stand in :class:`Pairs`."""
+    return a * count - a * (a + 1) // 2 + b - a - 1
+
+
+def _judge(test: Statistic, first: Places, second: Places, samples: int, higher: bool, level: float) -> Pairs:
     count = len(test.difference)
-    drawn = test.largest(np.arange(count), centred=True) if count else []
-    p = 2 * stats.t.sf(test.t, test.df)
+    drawn = test.largest(np.arange(count)) if count else []
+    p = np.maximum(2 * stats.t.sf(test.t, test.df), test.least_p())
     for each in drawn:
-        reached = len(each) - np.searchsorted(np.sort(each), test.statistic() * (1 - TIE), side="left")
+        reached = len(each) - np.searchsorted(np.sort(each), test.seen() * (1 - TIE), side="left")
         p = np.maximum(p, reached / len(each))
     critical = _critical(test, drawn, level)
-    low, high, rounded = _interval(test, critical, resolution)
-    p[rounded & (low <= 0) & (high >= 0)] = 1.0
-    equivalence_low, equivalence_high, _ = _interval(test, _critical(test, drawn, 2 * level), resolution)
+    low, high = _interval(test, critical)
+    equivalence_low, equivalence_high = _interval(test, _critical(test, drawn, 2 * level))
     return Pairs(
         first,
         second,
@@ -144,7 +152,7 @@ def _judge(
     )
 
 
-def _critical(test: Test, drawn: Sequence[Floats], level: float) -> Floats:
+def _critical(test: Statistic, drawn: Sequence[Floats], level: float) -> Floats:
     """The t that a pair's must exceed: float [m]; no lower than that of a single pair."""
     critical = stats.t.ppf(1 - level / 2, test.df)
     for each in drawn:
@@ -154,25 +162,27 @@ def _critical(test: Test, drawn: Sequence[Floats], level: float) -> Floats:
     return np.asarray(critical)
 
 
-def _interval(test: Test, critical: Floats, resolution: float) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Ends of each pair's interval, and which were widened for lack of width."""
+def _interval(test: Statistic, critical: Floats) -> tuple[Floats, Floats]:
+    """Ends of each pair's interval; without spread, it is as wide as the rounding of a value."""
     half = np.full(len(critical), math.inf)
     np.multiply(critical, test.error, out=half, where=np.isfinite(critical))
-    without_width = (half == 0) & (resolution > 0)
-    half[without_width] = resolution
-    return test.difference - half, test.difference + half, without_width
+    half[test.without_spread & np.isfinite(critical)] = test.resolution * (1 + 1e-9)
+    return test.difference - half, test.difference + half
 
 
-def _best(test: Test, first: Places, second: Places, samples: int, higher: bool, level: float) -> NDArray[np.bool_]:
+def _best(
+    test: Statistic, first: Places, second: Places, samples: int, higher: bool, level: float
+) -> NDArray[np.bool_]:
     """Step down: drop what is worse than a survivor, judge the pairs of those left anew, until nothing is dropped.
 
     After the Model Confidence Set of Hansen, Lunde and Nason (2011), Econometrica 79, with the tests of this module.
+    The first step drops exactly the losers of pairs that differ.
     """
     left = np.ones(samples, dtype=np.bool_)
     loser = np.where((test.difference > 0) == higher, second, first) if samples else first
     while left.sum() > 1:
         among = np.flatnonzero(left[first] & left[second])
-        critical = _critical(test, test.largest(among, centred=False), level)
+        critical = _critical(test, test.largest(among), level)
         worse = loser[among[test.t[among] > critical[among]]]
         if not len(worse):
             break

@@ -59,13 +59,15 @@ def rank(records: Sequence[Record]) -> Leaderboard:
     """Order ``records``; one that is not FINISHED has no rank, whatever it reached, nor has a range test."""
     figures = {record.run_id: record.figure(RANKED_BY) for record in records if record.status == "FINISHED"}
     range_tests = [record for record in records if record.status == "FINISHED" and record.is_range_test]
-    finished = [each for each in records if figures.get(each.run_id) is not None and each not in range_tests]
+    without_rank = {record.run_id for record in range_tests}
+    finished = [each for each in records if figures.get(each.run_id) is not None and each.run_id not in without_rank]
+    ended_well = without_rank | {record.run_id for record in finished}
     keys = differing_keys([record.params for record in records])
     return Leaderboard(
         keys=[key for key in keys if key not in SOURCES or REPLICATE not in keys],  # a replicate says its seeds
         ranked=sorted(finished, key=lambda record: -(figures[record.run_id] or 0.0)),
         range_tests=range_tests,
-        others=[record for record in records if record not in finished and record not in range_tests],
+        others=[record for record in records if record.run_id not in ended_well],
     )
 
 

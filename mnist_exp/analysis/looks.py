@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mnist_exp.analysis.conclusion import listed, percent
-from mnist_exp.analysis.inference import Pairs
+from mnist_exp.analysis.inference import Pairs, place
 from mnist_exp.analysis.verdicts import Sample, Verdicts, judge
 
 SCHEDULE = (8, 12, 16, 24, 32)
@@ -53,10 +53,12 @@ class Looks:
     Attributes:
         taken: in order.
         left: the configurations that may still be best.
+        waiting: replicates that are there already and count from the next look on.
     """
 
     taken: tuple[Look, ...]
     left: tuple[Any, ...]
+    waiting: int
 
     @property
     def next_n(self) -> int | None:
@@ -69,13 +71,17 @@ class Looks:
         """Yield when it was looked at, what was ruled out, and what comes next."""
         planned = ", ".join(map(str, SCHEDULE))
         if self.taken:
-            at = " and ".join(str(look.n) for look in self.taken)
-            yield f"Looked at with {at} replicates, each look at {percent(LEVEL)}; planned are {planned}."
+            at = _and([str(look.n) for look in self.taken])
+            yield (
+                f"Looked at with {at} replicates, each look at {percent(LEVEL)}; planned are {planned}, together at "
+                f"{percent(LEVEL * len(SCHEDULE))}."
+            )
         for look in self.taken:
             if look.ruled_out:
                 yield f"Ruled out with {look.n} replicates: {listed(look.ruled_out)}."
         if self.next_n is not None:
-            yield f"The next look is at {self.next_n} replicates."
+            waiting = f"; {self.waiting} of those to come are there already" if self.waiting else ""
+            yield f"The next look is at {self.next_n} replicates{waiting}."
         elif len(self.left) > 1:
             yield "The last planned look is over: only a fresh sweep can decide."
 
@@ -110,6 +116,8 @@ def judge_looks(
         if len(part) < 2:
             break
         verdicts = judge(part, names, **options)
+        if verdicts.result is None:
+            continue
         judged = verdicts.configs[: verdicts.judged]
         out = [config for config in judged if config not in verdicts.best_set]
         for config in out:
@@ -117,9 +125,10 @@ def judge_looks(
         found.append(verdicts)
         taken.append(Look(n, tuple(names[each] for each in judged), tuple(names[each] for each in out)))
         before = n
+    waiting = len(order) - before
     if not found:
-        return judge(samples, names, **options), Looks((), tuple(left))
-    return _together(found, samples, names, left), Looks(tuple(taken), tuple(left))
+        return judge(samples, names, **options), Looks((), tuple(left), 0)
+    return _together(found, samples, names, left), Looks(tuple(taken), tuple(left), waiting)
 
 
 def _together(
@@ -134,11 +143,11 @@ def _together(
     columns = {name: np.full(len(first), np.nan) for name in _COLUMNS}
     for at, (i, j) in enumerate(zip(first, second, strict=True)):
         a, b = order[i], order[j]
-        for verdicts, place in zip(reversed(found), reversed(places), strict=True):
-            if a in place and b in place and verdicts.result is not None:
-                turned = place[a] > place[b]
-                low, high = sorted((place[a], place[b]))
-                own = low * verdicts.judged - low * (low + 1) // 2 + high - low - 1
+        for verdicts, places_of in zip(reversed(found), reversed(places), strict=True):
+            if a in places_of and b in places_of:
+                turned = places_of[a] > places_of[b]
+                low, high = np.sort([[places_of[a]], [places_of[b]]], axis=0)
+                own = place(low, high, verdicts.judged)[0]
                 for name in _COLUMNS:
                     source = _TURNED.get(name, name) if turned else name
                     sign = -1 if turned and name in _TURNED else 1
@@ -148,13 +157,19 @@ def _together(
     result = Pairs(first, second, **columns, best=np.array([config in left for config in order]))
     everyone = [*order, *rest]
     return Verdicts(
-        tuple(everyone),
-        tuple(names[each] for each in everyone),
-        tuple(used.get(each, samples[each]) for each in everyone),
-        last.higher,
-        last.level,
-        last.worth,
-        all(each.is_paired for each in found),
-        result if len(order) > 1 else None,
-        last.notes,
+        configs=tuple(everyone),
+        names=tuple(names[each] for each in everyone),
+        samples=tuple(used.get(each, samples[each]) for each in everyone),
+        higher=last.higher,
+        level=last.level,
+        worth=last.worth,
+        is_paired=all(each.is_paired for each in found),
+        result=result if len(order) > 1 else None,
+        notes=tuple(dict.fromkeys(note for each in found for note in each.notes)),
+        looked_at=len(found) > 1,
+        resolution=last.resolution,
     )
+
+
+def _and(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -12,7 +12,7 @@ from mnist_exp.analysis.verdicts import UNDECIDED, natural
 from mnist_exp.replicate import REPLICATE, SOURCES
 
 _FIRST_SWEEP = 8  # replicates, where there was no verdict yet: two more than a verdict takes
-_MOST = 1000  # replicates that anybody would run
+_MOST = 1000  # replicates: a longer sweep is not proposed
 _PLAIN = re.compile(r"[\w.+-]+")
 
 
@@ -40,8 +40,8 @@ def next_step(parent: Record, result: Comparison) -> NextStep | None:
     command = parent.tags.get("command", "")
     if len(with_values) < 2 or result.verdicts.refusal or " -m mnist_exp " not in f"{command} ":
         return None
-    if result.looks is not None:
-        return _next_look(parent, result)
+    if result.looks is not None and result.looks.next_n is not None:
+        return _next_look(parent, result.looks.next_n, result)
     if result.verdicts.result is None:
         start = 0 if max(len(row.finished) for row in with_values) == 1 else _unused(with_values)
         why = f"For a verdict, at least {result.verdicts.fewest} replicates:"
@@ -61,16 +61,11 @@ def next_step(parent: Record, result: Comparison) -> NextStep | None:
     return NextStep(why, _command(command, parent, result.best_set, _unused(with_values), count))
 
 
-def _next_look(parent: Record, result: Comparison) -> NextStep | None:
-    assert result.looks is not None
-    if result.looks.next_n is None:
-        return None
-    left = [row for row in result.best_set if row.finished]
+def _next_look(parent: Record, n: int, result: Comparison) -> NextStep:
+    left = result.best_set or [row for row in result.rows if row.finished]
     have = max(len(row.finished) for row in left)
-    start, count = _unused(result.rows), max(1, result.looks.next_n - have)
-    why = "For the next look, with all configurations that are left:"
-    command = _command(parent.tags["command"], parent, left, start, count)
-    return NextStep(why, f"{command} looks={parent.run_id}")
+    command = _command(parent.tags["command"], parent, left, _unused(result.rows), max(1, n - have))
+    return NextStep("For the next look, with all configurations that are left:", f"{command} looks={parent.run_id}")
 
 
 def _unused(rows: Sequence[Row]) -> int:

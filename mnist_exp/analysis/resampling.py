@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.intp]
@@ -20,13 +22,14 @@ _SLICE = 4096  # pairs at once, which bounds memory
 _SEED = 20261124  # of the random draws: the same samples give the same verdicts
 
 
-class Test:
+class Statistic:
     """A statistic of each pair, and draws of it as it is without a difference.
 
     Attributes:
         difference, error, df, spread: float [m], of each pair: mean difference, its standard error, degrees of freedom,
             standard deviation of one replicate's difference.
         draws: how many, the samples as they are included.
+        resolution: smallest step of a value; a difference without spread that is no larger counts as none.
     """
 
     difference: Floats
@@ -34,98 +37,139 @@ class Test:
     df: Floats
     spread: Floats
     draws: int
+    resolution: float
+
+    @property
+    def without_spread(self) -> NDArray[np.bool_]:
+        """bool [m]: the pairs whose difference is the same in all replicates."""
+        return np.asarray(self.error == 0)
 
     @property
     def t(self) -> Floats:
         """Each pair's difference in standard errors, without its sign."""
-        return _ratio(np.abs(self.difference), self.error)
+        return self._if_beyond_resolution(_ratio(np.abs(self.difference), self.error))
 
-    def statistic(self) -> Floats:
-        """Return what is drawn, as it was seen: float [m], growing with ``t``."""
+    def seen(self) -> Floats:
+        """Return the statistic of the samples as they are: float [m], growing with ``t``."""
         return self.t
 
     def to_t(self, statistic: float) -> float:
         """Return the t of a statistic."""
         return statistic
 
-    def largest(self, among: Places, *, centred: bool) -> list[Floats]:
-        """Return the largest statistic among those pairs in each draw, for each kind of draw.
+    def least_p(self) -> Floats:
+        """Return the smallest p that the samples can have: float [m]."""
+        return np.full(len(self.difference), 1 / self.draws)
 
-        ``centred`` adds the kind that serves intervals alone, if there is one.
-        """
+    def largest(self, among: Places) -> list[Floats]:
+        """Return the largest statistic among those pairs in each draw: an array for each kind of draw."""
         raise NotImplementedError
 
+    def _if_beyond_resolution(self, statistic: Floats) -> Floats:
+        tied = self.without_spread & (np.abs(self.difference) <= self.resolution * (1 + 1e-9))
+        return np.where(tied, 0.0, statistic)
 
-class SignFlips(Test):
-    """The statistic is |sum of signed d| / (||d|| sqrt(n)), 0..1, which grows with t and needs no variance anew."""
 
-    def __init__(self, differences: Callable[[Places], Floats], count: int, n: int, scale: float) -> None:
-        self._differences, self._n, self._count = differences, n, count
-        self._rounding = 1e-12 * scale
+class SignFlips(Statistic):
+    """The statistic is |sum of signed d| / (||d|| sqrt(n)), 0..1, which grows with t and needs no variance anew.
+
+    Args:
+        differences: for places of pairs, their differences, float [pairs, n], and the largest magnitude of the values
+            that each was taken of, float [pairs].
+        count: how many pairs there are.
+        n: how many replicates.
+        resolution: smallest step of a value.
+    """
+
+    def __init__(
+        self, differences: Callable[[Places], tuple[Floats, Floats]], count: int, n: int, resolution: float
+    ) -> None:
+        self._differences, self._n, self.resolution = differences, n, resolution
         self.draws, self._flips = _flips(n, count)
-        self.difference, self.spread = np.empty(count), np.empty(count)
+        self.difference, self.spread, self._seen = np.empty(count), np.empty(count), np.empty(count)
         for part in _slices(np.arange(count)):
-            d = self._of(part)
-            self.difference[part], self.spread[part] = d.mean(axis=1), d.std(axis=1, ddof=1)
-        self.spread[self.spread <= self._rounding] = 0.0
+            u, unit, rounding = self._scaled(part)
+            mean, deviation = u.mean(axis=1), u.std(axis=1, ddof=1)
+            deviation[deviation <= rounding] = 0.0
+            self.difference[part], self.spread[part] = mean * unit, deviation * unit
+            norm = np.sqrt((n - 1) * deviation**2 + n * mean**2)
+            self._seen[part] = _ratio(np.abs(mean) * math.sqrt(n), norm)
         self.error = self.spread / math.sqrt(n)
         self.df = np.full(count, float(n - 1))
 
-    def _of(self, pairs: Places) -> Floats:
-        d = self._differences(pairs)
-        d[np.abs(d) <= self._rounding] = 0.0
-        return d
+    def _scaled(self, pairs: Places) -> tuple[Floats, Floats, Floats]:
+        """Differences of each pair in units of its largest, that unit, and what is rounding alone in those units."""
+        d, magnitude = self._differences(pairs)
+        rounding = 8 * np.finfo(np.float64).eps * magnitude
+        d[np.abs(d) <= rounding[:, None]] = 0.0
+        unit = np.abs(d).max(axis=1)
+        unit[unit == 0] = 1.0
+        return d / unit[:, None], unit, rounding / unit
 
-    def statistic(self) -> Floats:
-        """Return what is drawn, as it was seen."""
-        n = self._n
-        return _ratio(
-            np.abs(self.difference) * math.sqrt(n), np.sqrt((n - 1) * self.spread**2 + n * self.difference**2)
-        )
+    def seen(self) -> Floats:
+        """Return the statistic of the differences as they are."""
+        return self._if_beyond_resolution(self._seen)
 
     def to_t(self, statistic: float) -> float:
         """Return the t of a statistic."""
         return math.inf if statistic >= 1 else math.sqrt((self._n - 1) / (1 - statistic**2)) * statistic
 
-    def largest(self, among: Places, *, centred: bool) -> list[Floats]:
-        """Return the largest statistic in each sign-flip: of the differences, and of their deviations from the mean."""
-        found = [np.zeros(self.draws, dtype=np.float32) for _ in range(1 + centred)]
+    def largest(self, among: Places) -> list[Floats]:
+        """Return the largest statistic in each sign-flip: of the differences, and of their deviations from the mean.
+
+        The second is what intervals need where differences are far from 0.
+        """
+        found = [np.zeros(self.draws, dtype=np.float32) for _ in range(2)]
         for part in _slices(among):
-            d = self._of(part)
-            for largest, sample in zip(found, (d, d - d.mean(axis=1, keepdims=True)), strict=False):
+            u, _, _ = self._scaled(part)
+            varies = self.spread[part, None] > 0
+            for largest, sample in zip(
+                found, (u, np.where(varies, u - u.mean(axis=1, keepdims=True), 0.0)), strict=True
+            ):
                 norm = np.linalg.norm(sample, axis=1, keepdims=True)
-                unit = np.divide(sample, norm, out=np.zeros_like(sample), where=norm > self._rounding)
+                unit = np.divide(sample, norm, out=np.zeros_like(sample), where=norm > 0)
                 drawn = self._flips @ unit.T.astype(np.float32)
                 np.maximum(largest, np.abs(drawn, out=drawn).max(axis=1), out=largest)
         return [each.astype(np.float64) / math.sqrt(self._n) for each in found]
 
 
-class Welch(Test):
+class Welch(Statistic):
     """The statistic is Welch's t."""
 
-    def __init__(self, samples: Sequence[Floats], first: Places, second: Places) -> None:
-        self._first, self._second = first, second
+    def __init__(self, samples: Sequence[Floats], first: Places, second: Places, resolution: float) -> None:
+        self._first, self._second, self.resolution = first, second, resolution
         self.draws = _DRAWS if len(first) <= _MANY else _FEWER_DRAWS
-        n = np.array([len(each) for each in samples], dtype=np.float64)
-        mean, variance = (np.array([how(each) for each in samples]) for how in (np.mean, lambda x: np.var(x, ddof=1)))
-        variance[variance <= (1e-12 * np.abs(mean)) ** 2] = 0.0
+        unit = max((float(np.abs(each).max()) for each in samples), default=0.0) or 1.0  # keeps squares finite
+        scaled = [each / unit for each in samples]
+        self._n = np.array([len(each) for each in scaled])
+        n, eps = self._n.astype(np.float64), 8 * np.finfo(np.float64).eps
+        mean, variance = (np.array([how(each) for each in scaled]) for how in (np.mean, lambda x: np.var(x, ddof=1)))
+        variance[variance <= (eps * np.abs(mean)) ** 2] = 0.0
         a, b = (variance / n)[first], (variance / n)[second]
-        self.difference = mean[first] - mean[second]
-        self.difference[np.abs(self.difference) <= 1e-12 * np.abs(mean).max()] = 0.0
-        self.error, self.spread = np.sqrt(a + b), np.sqrt(variance[first] + variance[second])
+        difference = mean[first] - mean[second]
+        difference[np.abs(difference) <= eps * np.maximum(np.abs(mean[first]), np.abs(mean[second]))] = 0.0
+        self.difference = difference * unit
+        self.error, self.spread = np.sqrt(a + b) * unit, np.sqrt(variance[first] + variance[second]) * unit
         least = np.minimum(n[first], n[second]) - 1
         self.df = np.maximum(_ratio((a + b) ** 2, a**2 / (n[first] - 1) + b**2 / (n[second] - 1), least), least)
-        random, shape = np.random.default_rng(_SEED), (self.draws - 1, len(samples))
+        random, shape = np.random.default_rng(_SEED), (self.draws - 1, len(scaled))
         wild_mean, wild_variance = np.empty(shape), np.empty(shape)
-        for place, sample in enumerate(samples):
+        for place, sample in enumerate(scaled):
             signs = random.integers(0, 2, (self.draws - 1, len(sample)), dtype=np.int8) * 2 - 1
             flipped = signs * (sample - sample.mean())
             wild_mean[:, place], wild_variance[:, place] = flipped.mean(axis=1), flipped.var(axis=1, ddof=1)
         normal_mean = random.normal(size=shape) * np.sqrt(variance / n)
         normal_variance = variance * random.chisquare(n - 1, size=shape) / (n - 1)
-        self._kinds = ((wild_mean, wild_variance / n), (normal_mean, normal_variance / n))
+        kinds = ((wild_mean, wild_variance / n), (normal_mean, normal_variance / n))
+        # A row for each sample: rows are gathered faster than columns.
+        self._kinds = [tuple(np.ascontiguousarray(each.T, dtype=np.float32) for each in kind) for kind in kinds]
 
-    def largest(self, among: Places, *, centred: bool) -> list[Floats]:  # noqa: ARG002  both kinds are centred
+    def least_p(self) -> Floats:
+        """Return the smallest p; where nothing varies, that of relabelling the values in all ways."""
+        a, b = self._n[self._first], self._n[self._second]
+        return np.where(self.without_spread, 2 / special.comb(a + b, a), 1 / self.draws)
+
+    def largest(self, among: Places) -> list[Floats]:
         """Return the largest Welch's t in each draw: of the wild bootstrap, and of normal samples."""
         found = []
         for mean, variance in self._kinds:
@@ -134,9 +178,11 @@ class Welch(Test):
             largest[1:] = 0.0
             for part in _slices(among):
                 a, b = self._first[part], self._second[part]
-                drawn = _ratio(np.abs(mean[:, a] - mean[:, b]), np.sqrt(variance[:, a] + variance[:, b]))
-                np.maximum(largest[1:], drawn.max(axis=1), out=largest[1:])
-            found.append(largest)
+                apart, error = mean[a] - mean[b], variance[a] + variance[b]
+                squares = np.square(apart, out=apart)
+                drawn = np.divide(squares, error, out=squares) if error.all() else _ratio(squares, error)
+                np.maximum(largest[1:], drawn.max(axis=0), out=largest[1:])
+            found.append(np.sqrt(largest))
         return found
 
 
@@ -160,7 +206,7 @@ def _slices(places: Places) -> Iterator[Places]:
         yield places[start : start + _SLICE]
 
 
-def _ratio(above: Floats, below: Floats, otherwise: Floats | float = math.inf) -> Floats:
+def _ratio(above: Any, below: Any, otherwise: Any = math.inf) -> Any:
     """``above / below``; where both are 0, 0; where only ``below`` is, ``otherwise``."""
     result = (
         np.where(above == 0, 0.0, otherwise)

@@ -17,7 +17,7 @@ Seeds = tuple[str, ...]
 
 NOT_OF_A_CONFIGURATION = (REPLICATE, *SOURCES)
 
-_DATA = ("data", "data.path")  # how the data were asked for; their digest says what they are
+_DATA = ("data", "data.path")  # where the data were found; what they are is known by their digest
 _DEFAULTS = {"training.keep": "last"}  # of runs that were made before these keys existed
 
 
@@ -27,7 +27,7 @@ def config_of(record: Record, *, across_datasets: bool = False) -> Config:
         key: value for key, value in record.params.items() if key not in (*NOT_OF_A_CONFIGURATION, *_DATA)
     }
     if across_datasets:
-        params["data"] = record.tags.get("dataset", "unknown")
+        params["data"] = f"{record.tags.get('dataset', 'unknown')} {record.tags.get('dataset.digest', '')[:8]}".strip()
     return tuple(sorted(params.items()))
 
 
@@ -140,17 +140,12 @@ def coverage(samples: Mapping[Config, Sequence[Record]]) -> Coverage:
 
 
 def sweeps_of(records: Sequence[Record]) -> list[str]:
-    """Return the ids of the sweeps that runs belong to, the one that ended first before the others; "" for none."""
-    first: dict[str, int] = {}
-    for record in records:
-        sweep = record.tags.get("mlflow.parentRunId", "")
-        first[sweep] = min(first.get(sweep, record.ended_ms or 0), record.ended_ms or 0)
-    return sorted(first, key=lambda sweep: (first[sweep], sweep))
+    """Return the ids of the sweeps that runs belong to, in the order in which runs of them began; "" for none."""
+    return list(dict.fromkeys(record.tags.get("mlflow.parentRunId", "") for record in records))
 
 
-def order_of_replicates(records: Sequence[Record], called: Mapping[Seeds, str]) -> list[str]:
-    """Return the names of all replicates: those of an earlier sweep first, within a sweep by number."""
-    sweeps = sweeps_of(records)
+def order_of_replicates(records: Sequence[Record], called: Mapping[Seeds, str], sweeps: Sequence[str]) -> list[str]:
+    """Return the names of all replicates: those of the first of ``sweeps`` first, within a sweep by number."""
     first: dict[str, int] = {}
     for record in records:
         name, sweep = called[seeds_of(record)], sweeps.index(record.tags.get("mlflow.parentRunId", ""))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-Floats = NDArray[np.float64]
+from mnist_exp.analysis.resampling import Floats
 
 LEVEL = 0.95
 """Of every interval of this module."""
@@ -19,7 +19,7 @@ APPROXIMATE_BELOW = 16
 _FAR = 5.0  # robust standard deviations below the median
 _FAR_FROM = 5  # values; with fewer there is no telling which are the exception
 _POWER = 0.8
-_MOST_NEEDED = 100_000  # replicates that anybody is told of
+_MOST_NEEDED = 100_000  # replicates; more are not given as a number
 _MOST_REFINED = 5000  # pairs; of more, the formula alone, which is within one or two replicates
 
 _MAD_TO_SD = 1.4826  # of a normal distribution
@@ -50,17 +50,23 @@ class Spread:
         return self.n < APPROXIMATE_BELOW
 
 
-def spread(values: Sequence[float], *, share: bool = False) -> Spread:
-    """Describe ``values``, of which there must be one at least and none NaN; a ``share`` lies in 0..1."""
+def spread(values: Sequence[float], *, share: bool = False, resolution: float = 0.0) -> Spread:
+    """Describe ``values``, of which there must be one at least and none NaN.
+
+    Args:
+        values: the sample.
+        share: whether they are shares: of values in 0..1, the interval of the mean is cut to 0..1.
+        resolution: smallest step of a value; the interval of equal values reaches that far to either side.
+    """
     sample = np.asarray(values, dtype=np.float64)
     mean, n = float(sample.mean()), len(sample)
     std, low, high = math.nan, math.nan, math.nan
     if n > 1:
         std = float(sample.std(ddof=1))
-        half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * std / math.sqrt(n)
+        half = max(float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * std / math.sqrt(n), 0.0 if std else resolution)
         low, high = mean - half, mean + half
-        if share:
-            low, high = max(low, min(0.0, mean)), min(high, max(1.0, mean))
+        if share and sample.min() >= 0 and sample.max() <= 1:
+            low, high = max(low, 0.0), min(high, 1.0)
     return Spread(n, mean, std, low, high, float(np.median(sample)), float(sample.min()), float(sample.max()))
 
 
@@ -92,7 +98,7 @@ def far_off(values: Sequence[float], *, higher: bool) -> FarOff | None:
     if count == 0 or 2 * count >= len(sample):
         return None
     bound = _round_between(float(sample[count - 1]), float(sample[count]))
-    return FarOff(count, bound if higher else -bound)
+    return FarOff(count, (bound if higher else -bound) + 0.0)  # + 0.0: no -0
 
 
 def _round_between(low: float, high: float) -> float:

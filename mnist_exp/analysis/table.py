@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+import numbers
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mnist_exp.analysis.conclusion import listed
 from mnist_exp.analysis.inference import LEVEL
 from mnist_exp.analysis.verdicts import Verdicts, judge
 from mnist_exp.errors import ConfigError
@@ -13,7 +15,8 @@ from mnist_exp.errors import ConfigError
 if TYPE_CHECKING:
     import pandas as pd
 
-_MOST_NAMED = 5  # rows in a sentence
+_NO_REPLICATE = "none"
+_LOWEST_LEVEL = 0.005  # below it, the draws for many pairs are too few to show anything
 
 
 def compare(
@@ -51,75 +54,102 @@ def compare(
         ConfigError: a column is missing, the values are no numbers, or ``worth`` or ``level`` breaks its rule.
     """
     keys = [config] if isinstance(config, str) else list(config)
-    _check(table, value, keys, replicate, worth, level)
-    notes: list[str] = []
-    samples: dict[tuple[Hashable, ...], dict[Hashable, float]] = {}
-    conflicts: set[tuple[tuple[Hashable, ...], Hashable]] = set()
-    merged = 0
+    figures = _checked(table, value, keys, replicate, worth, level)
+    configs = [tuple(map(_plain, row)) for row in table[keys].itertuples(index=False)] if keys else [()] * len(table)
+    replicates = [_NO_REPLICATE] * len(table) if replicate is None else [_plain(each) for each in table[replicate]]
     unusable: list[str] = []
-    columns = [[_plain(each) for each in table[key].tolist()] for key in keys]
-    replicates = list(range(len(table))) if replicate is None else [_plain(each) for each in table[replicate].tolist()]
-    configs = list(zip(*columns, strict=True)) if keys else [()] * len(table)
-    for own, number, figure in zip(configs, replicates, table[value].astype(float).tolist(), strict=True):
-        sample = samples.setdefault(own, {})
-        if not math.isfinite(figure) or number is None:
-            which = "without a replicate" if number is None else f"replicate {number}: {figure}"
-            unusable.append(f"{_name(keys, own)}, {which}")
-        elif number not in sample:
-            sample[number] = figure
-        elif sample[number] == figure:
-            merged += 1
+    values: dict[tuple[Hashable, ...], dict[Hashable, list[float]]] = {}
+    for own, number, figure in zip(configs, replicates, figures, strict=True):
+        by_replicate = values.setdefault(own, {})
+        if math.isfinite(figure) and number is not None:
+            by_replicate.setdefault(number, []).append(figure)
         else:
-            conflicts.add((own, number))
-    for own, number in conflicts:
-        del samples[own][number]
+            which = "no replicate" if number is None else f"replicate {number}: {figure}"
+            unusable.append(
+                f"{_name(keys, own)}, {which}" if replicate is not None else f"{_name(keys, own)}: {figure}"
+            )
+    notes = []
     if unusable:
-        notes.append(f"Left out, as {value} is not finite or the replicate missing: {_listed(unusable)}.")
-    if merged:
-        notes.append(f"{merged} {'row repeats' if merged == 1 else 'rows repeat'} another and count once.")
-    if conflicts:
-        named = [f"{_name(keys, own)}, replicate {number}" for own, number in conflicts]
-        notes.append(f"Left out, as rows with unequal {value} claim to be the same run: {_listed(named)}.")
-    if empty := [_name(keys, own) for own, sample in samples.items() if not sample]:
-        notes.append(f"No usable value of: {_listed(empty)}.")
+        notes.append(f"Left out, as {value} is not finite or the replicate missing: {listed(sorted(unusable))}.")
+    if replicate is None:
+        samples = {own: _numbered(own, found.get(_NO_REPLICATE, [])) for own, found in values.items()}
+    else:
+        samples, more = _one_each(keys, values, value)
+        notes += more
+    if empty := sorted(_name(keys, own) for own, sample in samples.items() if not sample):
+        notes.append(f"No usable value of: {listed(empty)}.")
     usable = {own: sample for own, sample in samples.items() if sample}
     names = {own: _name(keys, own) for own in usable}
     return judge(usable, names, higher=higher, worth=worth, level=level, notes=notes)
 
 
-def _check(
+def _numbered(config: tuple[Hashable, ...], figures: Sequence[float]) -> dict[Hashable, float]:
+    """Values that share nothing, under keys that no other configuration has, whatever the order of rows."""
+    return {(*config, number): figure for number, figure in enumerate(sorted(figures))}
+
+
+def _one_each(
+    keys: Sequence[str], values: Mapping[tuple[Hashable, ...], Mapping[Hashable, Sequence[float]]], value: str
+) -> tuple[dict[tuple[Hashable, ...], dict[Hashable, float]], list[str]]:
+    """One value for each replicate of each configuration, and what was merged or left out for that."""
+    samples = {
+        own: {number: figures[0] for number, figures in found.items() if len(set(figures)) == 1}
+        for own, found in values.items()
+    }
+    every = [(own, number, figures) for own, found in values.items() for number, figures in found.items()]
+    merged = sum(len(figures) - 1 for _, _, figures in every if len(set(figures)) == 1)
+    unequal = sorted(
+        f"{_name(keys, own)}, replicate {number}" for own, number, figures in every if len(set(figures)) > 1
+    )
+    notes = []
+    if merged:
+        notes.append(
+            "1 row repeats another and counts once." if merged == 1 else f"{merged} rows repeat others and count once."
+        )
+    if unequal:
+        notes.append(f"Left out, as several rows have the same replicate and unequal {value}: {listed(unequal)}.")
+    return samples, notes
+
+
+def _checked(
     table: pd.DataFrame, value: str, keys: Sequence[str], replicate: str | None, worth: float | None, level: float
-) -> None:
+) -> list[float]:
+    """The values to compare, once everything about the arguments is right."""
     import pandas as pd
 
     if not isinstance(table, pd.DataFrame):
         raise ConfigError.rule("table", "must be a pandas DataFrame", type(table).__name__)
     for key in [value, *keys, *([] if replicate is None else [replicate])]:
-        if key not in table.columns:
-            raise ConfigError(f"table has no column {key!r}. There are: {', '.join(map(str, table.columns))}")
+        if (found := list(table.columns).count(key)) != 1:
+            there = "no column" if not found else f"{found} columns"
+            raise ConfigError(f"table has {there} {key!r}. There are: {', '.join(map(str, table.columns))}")
     if not len(table):
         raise ConfigError("table has no rows: there is nothing to compare")
-    column = table[value]
-    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
-        raise ConfigError.rule(f"column {value!r}", "must hold numbers", column.iloc[0])
+    for name, number in (("worth", worth), ("level", level)):
+        if number is not None and (isinstance(number, bool) or not isinstance(number, numbers.Real)):
+            raise ConfigError.rule(name, "must be a number", number)
     if worth is not None and not (math.isfinite(worth) and worth > 0):
         raise ConfigError.rule("worth", "must be greater than 0", worth)
-    if not 0 < level < 0.5:
-        raise ConfigError.rule("level", "must lie between 0 and 0.5: 0.05 gives 95 % intervals", level)
+    if not _LOWEST_LEVEL <= level < 0.5:
+        raise ConfigError.rule("level", f"must lie in {_LOWEST_LEVEL} to 0.5: 0.05 gives 95 % intervals", level)
+    found_values = []
+    for cell in table[value].tolist():
+        if isinstance(cell, bool) or not (_plain(cell) is None or isinstance(cell, numbers.Real)):
+            raise ConfigError.rule(f"column {value!r}", "must hold numbers", cell)
+        found_values.append(math.nan if _plain(cell) is None else float(cell))
+    return found_values
 
 
-def _plain(entry: Any) -> Hashable:
-    """A cell as a key: NaN as None, which equals itself."""
-    if isinstance(entry, float) and math.isnan(entry):
+def _plain(cell: Any) -> Hashable:
+    """A cell as a key: what is missing (None, NaN, NA, NaT) as None, which equals itself."""
+    import pandas as pd
+
+    if pd.api.types.is_scalar(cell) and pd.isna(cell):
         return None
-    return entry if isinstance(entry, Hashable) else str(entry)
+    if hasattr(cell, "item"):
+        cell = cell.item()
+    return cell if isinstance(cell, Hashable) else str(cell)
 
 
 def _name(keys: Sequence[str], config: Sequence[Hashable]) -> str:
     return " ".join(f"{key}={value}" for key, value in zip(keys, config, strict=True)) or "all rows"
-
-
-def _listed(texts: Sequence[str]) -> str:
-    ordered = sorted(texts)
-    more = len(ordered) - _MOST_NAMED
-    return "; ".join(ordered[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")

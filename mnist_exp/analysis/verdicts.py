@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnist_exp.analysis import inference, statistics
-from mnist_exp.analysis.inference import LEVEL, Pairs
+from mnist_exp.analysis.inference import LEVEL, Pairs, place
 from mnist_exp.analysis.resampling import Floats, Places
 from mnist_exp.errors import ConfigError
 
@@ -34,12 +34,13 @@ _JUDGED = {  # columns of a table of pairs, and where they come from
     "high90": "equivalence_high",
     "p": "p",
 }
+_MOST_NAMED = 8  # replicates in a sentence
 _MOST_PAIRS = 4_000_000  # a table of more fills gigabytes
 
 
 @dataclass(frozen=True)
 class Verdicts:
-    """Configurations judged together, the best mean first; those with too few replicates for a verdict last.
+    """Configurations judged together: those that were judged first, by their mean; then the others, by theirs.
 
     Attributes:
         configs: k of them, as they were given.
@@ -52,6 +53,8 @@ class Verdicts:
         result: the pairs of the configurations with enough replicates; None if those are fewer than two.
         notes: what was left out or merged, a sentence each.
         refusal: why there is no verdict although there are replicates enough; empty if there is one.
+        looked_at: whether the verdicts are of several looks, each pair's of the last look that both took part in.
+        resolution: smallest step of a value.
     """
 
     configs: tuple[Any, ...]
@@ -64,6 +67,8 @@ class Verdicts:
     result: Pairs | None
     notes: tuple[str, ...] = ()
     refusal: str = ""
+    looked_at: bool = False
+    resolution: float = 0.0
 
     @property
     def fewest(self) -> int:
@@ -77,7 +82,7 @@ class Verdicts:
 
     @property
     def in_best_set(self) -> NDArray[np.bool_]:
-        """bool [k]: which cannot be ruled out as best; those without a verdict cannot."""
+        """bool [k]: which cannot be ruled out as best; nothing without a verdict can be ruled out."""
         best = np.ones(len(self.configs), dtype=np.bool_)
         if self.result is not None:
             best[: self.judged] = self.result.best
@@ -90,7 +95,7 @@ class Verdicts:
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
-        """Every pair of configurations, a row each; ``a`` has the better mean.
+        """Every pair of configurations, a row each; ``a`` stands before ``b`` in ``configs``.
 
         Columns: ``a``, ``b``; ``n``, replicates of both or of the smaller; ``difference``, a - b in units of the value;
         ``low``, ``high``, simultaneous interval of that at 1 - level; ``p``, adjusted for all pairs; ``differs``,
@@ -119,12 +124,13 @@ class Verdicts:
         figures = {name: np.full(len(a), math.nan) for name in _JUDGED}
         means = np.array([_mean(sample) for sample in self.samples])
         figures["difference"] = means[a] - means[b]
-        judged = np.flatnonzero(b < self.judged)
-        at = self._at(a[judged], b[judged])
-        for name, source in _JUDGED.items():
-            if self.result is not None:
-                figures[name][judged] = getattr(self.result, source)[at]
-        verdict = self._verdict(figures)
+        is_judged = b < self.judged
+        if self.result is not None:
+            at = place(a[is_judged], b[is_judged], self.judged)
+            for name, source in _JUDGED.items():
+                found = getattr(self.result, source)[at]
+                figures[name][is_judged] = np.where(np.isnan(found), figures[name][is_judged], found)
+        verdict = self._verdict(figures, is_judged)
         chances = self._chances(a, b)
         columns = {"n": np.minimum(counts[a], counts[b]), **figures}
         columns["differs"] = (figures["low"] > 0) | (figures["high"] < 0)
@@ -132,20 +138,19 @@ class Verdicts:
         columns |= {"chance": chances.estimate, "chance_low": chances.low, "chance_high": chances.high}
         return columns | self._needed(a, b, figures["difference"], verdict)
 
-    def _at(self, a: Places, b: Places) -> Places:
-        """Where a pair stands in ``result``, which has the order of ``np.triu_indices``."""
-        return a * self.judged - a * (a + 1) // 2 + b - a - 1
-
-    def _verdict(self, figures: Mapping[str, Floats]) -> NDArray[np.object_]:
+    def _verdict(self, figures: Mapping[str, Floats], is_judged: NDArray[np.bool_]) -> NDArray[np.object_]:
         verdict = np.full(len(figures["low"]), UNDECIDED, dtype=object)
         verdict[figures["low"] > 0] = BETTER if self.higher else WORSE
         verdict[figures["high"] < 0] = WORSE if self.higher else BETTER
         if self.worth is not None:
             verdict[(figures["low90"] > -self.worth) & (figures["high90"] < self.worth)] = EQUIVALENT
-        verdict[np.isnan(figures["low"])] = NO_VERDICT if self.refusal else TOO_FEW
+        unknown = np.isnan(figures["low"])
+        verdict[unknown] = np.where(is_judged[unknown] | bool(self.refusal), NO_VERDICT, TOO_FEW)
         return verdict
 
     def _chances(self, a: Places, b: Places) -> statistics.Chances:
+        if self.refusal:  # runs that are no independent replicates say nothing of the next one
+            return statistics.Chances(*(np.full(len(a), math.nan) for _ in range(3)))
         sign = 1 if self.higher else -1
         if self.is_paired:
             replicates = sorted({each for sample in self.samples for each in sample}, key=repr)
@@ -163,7 +168,7 @@ class Verdicts:
         undecided = np.flatnonzero(verdict == UNDECIDED)
         if self.result is None or not len(undecided):
             return needed
-        at = self._at(a[undecided], b[undecided])
+        at = place(a[undecided], b[undecided], self.judged)
         seen = self.result.spread[at], self.result.critical[at], self.result.df[at], self.fewest
         effects = {"replicates_for_difference": np.abs(difference[undecided])}
         if self.worth is not None:
@@ -203,36 +208,56 @@ def judge(
         notes: sentences to keep with the verdicts.
         refusal: why no verdict may be given.
     """
-    least, said = inference.fewest(level), list(notes)
-    enough = {config: sample for config, sample in samples.items() if len(sample) >= least}
+    least, sentences = inference.fewest(level), list(notes)
+    enough = {} if refusal else {config: sample for config, sample in samples.items() if len(sample) >= least}
+    if len(enough) < 2:
+        enough = {}
     used: dict[Any, Sample] = dict(samples)
     common = set.intersection(*map(set, enough.values())) if enough else set()
     everywhere = {each for sample in enough.values() for each in sample}
     is_paired = len(common) >= least
     if is_paired and len(common) < len(everywhere):
-        left_out = ", ".join(_sorted(everywhere - common)[:8]) + (", ..." if len(everywhere - common) > 8 else "")
-        said.append(f"Only the {len(common)} replicates that all have are compared; left out: {left_out}.")
+        left_out = sorted((_called(each) for each in everywhere - common), key=natural)
+        names_of = ", ".join(left_out[:_MOST_NAMED]) + (", ..." if len(left_out) > _MOST_NAMED else "")
+        sentences.append(f"Only the {len(common)} replicates that all have are compared; left out: {names_of}.")
         used |= {config: {each: sample[each] for each in common} for config, sample in enough.items()}
-    if not enough:  # pairs for the chances alone
+    if not enough:  # chances alone are paired, where that is possible
         is_paired = len({frozenset(sample) for sample in samples.values()}) == 1
     sign = -1 if higher else 1
-    order = sorted(used, key=lambda each: (each not in enough, sign * _mean(used[each]), natural(names[each])))
-    ordered = [dict(sorted(used[config].items(), key=lambda item: natural(repr(item[0])))) for config in order]
+    order = sorted(
+        used, key=lambda each: (each not in enough, sign * _mean(used[each]), natural(names[each]), names[each])
+    )
+    ordered = [dict(sorted(used[config].items(), key=_by_name)) for config in order]
     result = None
-    if len(enough) > 1 and not refusal:
+    if enough:
         values = [np.array([*sample.values()], dtype=np.float64) for sample in ordered[: len(enough)]]
         options: dict[str, Any] = {"higher": higher, "level": level, "resolution": resolution}
         result = inference.paired(np.array(values), **options) if is_paired else inference.unpaired(values, **options)
-    called = tuple(names[config] for config in order)
-    return Verdicts(tuple(order), called, tuple(ordered), higher, level, worth, is_paired, result, tuple(said), refusal)
+    return Verdicts(
+        configs=tuple(order),
+        names=tuple(names[config] for config in order),
+        samples=tuple(ordered),
+        higher=higher,
+        level=level,
+        worth=worth,
+        is_paired=is_paired,
+        result=result,
+        notes=tuple(sentences),
+        refusal=refusal,
+        resolution=resolution,
+    )
 
 
 def _mean(sample: Sample) -> float:
     return math.fsum(sample.values()) / len(sample) if sample else math.nan
 
 
-def _sorted(replicates: Iterable[Hashable]) -> list[str]:
-    return sorted(map(str, replicates), key=natural)
+def _called(replicate: Hashable) -> str:
+    return str(replicate) if " " in str(replicate) else f"replicate {replicate}"
+
+
+def _by_name(item: tuple[Hashable, float]) -> tuple[Any, ...]:
+    return natural(repr(item[0])), repr(item[0])
 
 
 def natural(text: str) -> list[tuple[int, float, str]]:

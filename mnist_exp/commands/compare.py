@@ -3,7 +3,7 @@
 import argparse
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,38 +14,41 @@ from mnist_exp.analysis.measure import measure
 from mnist_exp.analysis.next_step import next_step
 from mnist_exp.analysis.records import Record
 from mnist_exp.errors import ConfigError, StoreError
-from mnist_exp.sweeps.sweep import added_to
+from mnist_exp.sweeps.sweep import looked_at
 from mnist_exp.tracking import store
 
 if TYPE_CHECKING:
     import pandas as pd
+    from mlflow import MlflowClient
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare what ``arguments`` names; the exit code."""
     if arguments.worth is not None and not (math.isfinite(arguments.worth) and arguments.worth > 0):
         raise ConfigError.rule("--worth", "must be greater than 0", arguments.worth)
+    if arguments.pairs and arguments.format not in ("csv", "json"):
+        raise ConfigError.rule("--pairs", "goes with --format csv or json", f"--format {arguments.format}")
     by = measure(arguments.metric, arguments.by, direction=arguments.direction, allow_test=arguments.allow_test)
     uri = store.named(arguments.uri)
     client = store.connect(uri)
     with store.storing(uri):
-        sweep = None if arguments.which else records.latest_sweep(client)
-        if not arguments.which and sweep is None:
-            raise StoreError("there is no sweep yet: run python -m mnist_exp -m model.units=4,10, or name runs")
-        if sweep:
-            found = [*added_to(sweep, uri), *records.children(client, sweep.run_id)]
-        else:
-            found = records.select(client, arguments.which)
-            parents = samples.sweeps_of(found)
-            sweep = records.find(client, parents[-1]) if len(parents) == 1 and parents[0] else None
+        found, planned = _runs(client, uri, arguments.which)
+        sweep = planned[-1] if planned else None
         if not found:
-            what = f"the sweep {sweep.name!r} has" if sweep else f"{' '.join(arguments.which)!r} stands for"
+            what = (
+                f"the sweep {sweep.name!r} has"
+                if sweep and not arguments.which
+                else f"{' '.join(arguments.which)!r} stands for"
+            )
             raise ConfigError(f"{what} no runs (yet): there is nothing to compare")
         epochs = frames.epochs_frame(client, uri, [record.run_id for record in found])
     worth = arguments.worth
     if worth is None and sweep is not None and by.metric == "val_accuracy" and "worth" in sweep.tags:
         worth = float(sweep.tags["worth"])
-    result = comparison.compare(found, epochs, by, across_datasets=arguments.across_datasets, worth=worth)
+    looks = [each.run_id for each in planned] if sweep and "looks" in sweep.tags else []
+    result = comparison.compare(
+        found, epochs, by, across_datasets=arguments.across_datasets, worth=worth, planned=looks
+    )
     step = next_step(sweep, result) if sweep else None
     if any(record.status == "RUNNING" for record in [*found, *([sweep] if sweep else [])]):
         terminal.warning("not all of these runs have ended: this is what is there so far")
@@ -66,6 +69,33 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _runs(client: "MlflowClient", uri: str, which: Sequence[str]) -> tuple[list[Record], list[Record]]:
+    """The runs to compare, and the parents of their sweeps: of one, or of those that are looked at together.
+
+    A sweep that adds replicates to another brings the runs of that, however it was named.
+    """
+    if which:
+        found = records.select(client, which)
+        named = samples.sweeps_of(found)
+        parents = [records.find(client, sweep) for sweep in named if sweep]
+        if not all(named) or not parents:
+            return found, []
+    else:
+        last = records.latest_sweep(client)
+        if last is None:
+            raise StoreError("there is no sweep yet: run python -m mnist_exp -m model.units=4,10, or name runs")
+        found, parents = records.children(client, last.run_id), [last]
+    chains = [looked_at(parent, uri) for parent in parents]
+    longest = max(chains, key=len)
+    if longest and {parent.run_id for parent in parents} <= {parent.run_id for parent in longest}:
+        ids = {record.run_id for record in found}
+        earlier = [
+            run for parent in longest for run in records.children(client, parent.run_id) if run.run_id not in ids
+        ]
+        return [*earlier, *found], longest
+    return found, parents if len(parents) == 1 else []
+
+
 def _frame(result: Comparison, *, pairs: bool) -> "pd.DataFrame":
     """One line for each configuration, or for each pair of them."""
     import pandas as pd
@@ -84,13 +114,14 @@ def _flat(result: Comparison, rank: int, row: comparison.Row) -> Mapping[str, ob
     return {
         "rank": rank if row.spread else None,
         **{key: frames.typed(row.params[key]) if key in row.params else None for key in result.keys},
-        "n": len(row.finished),
+        "n": row.spread.n if row.spread else 0,
+        "finished": len(row.finished),
         "others": row.how_others_ended(),
         **{
             f"{result.measure.name} {figure}": getattr(row.spread, figure) if row.spread else None
             for figure in ("mean", "std", "low", "high", "median", "min", "max")
         },
-        "best_set": row.is_best if row.spread and result.verdicts.result is not None else None,
+        "best_set": row.is_best if row.is_judged else None,
         **{name: getattr(against, name) if against else None for name in figures},
         "verdict": against.verdict if against else None,
         "level": result.verdicts.level,

@@ -87,9 +87,15 @@ class Interval:
 
 def intervals(comparison: Comparison, limit: int = 40) -> list[Interval] | LeftOut:
     """The first ``limit`` configurations of the ranking that have a result."""
-    judged = comparison.verdicts.result is not None
     found = [
-        Interval(name, row.spread.mean, row.spread.low, row.spread.high, [*row.values.values()], judged and row.is_best)
+        Interval(
+            name,
+            row.spread.mean,
+            row.spread.low,
+            row.spread.high,
+            [*row.values.values()],
+            row.is_judged and row.is_best,
+        )
         for name, row in zip(names(comparison), comparison.rows, strict=True)
         if row.spread
     ]

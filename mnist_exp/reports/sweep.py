@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mnist_exp.analysis.comparison import Comparison, Row
 from mnist_exp.analysis.conclusion import percent, promise
 from mnist_exp.analysis.leaderboard import differing_keys
+from mnist_exp.analysis.looks import SCHEDULE
 from mnist_exp.analysis.next_step import NextStep
 from mnist_exp.analysis.records import Record
 from mnist_exp.analysis.samples import NOT_OF_A_CONFIGURATION, replicate_names, seeds_of
@@ -59,7 +60,8 @@ def html(report: SweepReport) -> str:
         swept=_swept(records, [*comparison.keys, *_repeated(differing)]),
         judged=comparison.verdicts.result is not None,
         confidence=percent(1 - level),
-        promise=promise(level),
+        equivalence=percent(1 - 2 * level),
+        promise=promise(level, len(SCHEDULE) if comparison.looks else 1),
         fewest=comparison.verdicts.fewest,
         ranking=[_Ranked(place, row, report, differing) for place, row in enumerate(comparison.rows, 1)],
         sections=Sections(comparison, report.epochs, report.confusion, page).all(),

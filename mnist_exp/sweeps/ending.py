@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
-from mnist_exp.analysis import comparison, frames, leaderboard
+from mnist_exp.analysis import comparison, frames, leaderboard, records
 from mnist_exp.analysis.comparison import Comparison
 from mnist_exp.analysis.conclusion import percent
 from mnist_exp.analysis.leaderboard import Leaderboard
@@ -14,7 +14,7 @@ from mnist_exp.analysis.next_step import NextStep, next_step
 from mnist_exp.analysis.records import Record
 from mnist_exp.errors import Refused, StoreError
 from mnist_exp.sweeps import resume
-from mnist_exp.sweeps.sweep import Sweep, added_to, lead_at_last, lead_no_more
+from mnist_exp.sweeps.sweep import Sweep, lead_at_last, lead_no_more, looked_at
 from mnist_exp.text import shortened
 from mnist_exp.tracking import journal as journals
 from mnist_exp.tracking import outbox, store
@@ -190,11 +190,12 @@ def _compared(sweep: Sweep, shown: Record | None, found: Sequence[Record]) -> tu
     result: Comparison | None = None
     try:
         client = store.connect(sweep.uri)
-        runs = [*(added_to(shown, sweep.uri) if shown else []), *found]
+        planned = [each.run_id for each in looked_at(shown, sweep.uri)] if shown else []
+        runs = [run for parent in planned[:-1] for run in records.children(client, parent)] + [*found]
         with store.storing(sweep.uri):
             epochs = frames.epochs_frame(client, sweep.uri, [record.run_id for record in runs])
-        worth = shown.tags.get("worth") if shown else None
-        result = comparison.compare(runs, epochs, measure("val_accuracy"), worth=float(worth) if worth else None)
+        worth = float(shown.tags["worth"]) if shown and "worth" in shown.tags else None
+        result = comparison.compare(runs, epochs, measure("val_accuracy"), worth=worth, planned=planned)
         step = next_step(shown, result) if shown else None
         report = page.html(gather.sweep(client, sweep.uri, result, epochs, shown, step)).encode()
     except Refused as error:
@@ -266,11 +267,17 @@ def _configurations(result: Comparison) -> list[str]:
             figures = [
                 f"{row.spread.mean:.4f}",
                 interval,
-                ("yes" if row.is_best else "no") if result.verdicts.result is not None else "",
+                row.in_best_set(),
                 against.interval() if against else "",
                 against.words() if against else "",
             ]
         keys = [row.params.get(key, "") for key in result.keys]
-        cells = [str(place) if row.spread else "-", *keys, str(len(row.finished)), *figures, row.how_others_ended()]
+        cells = [
+            str(place) if row.spread else "-",
+            *keys,
+            str(row.spread.n if row.spread else 0),
+            *figures,
+            row.how_others_ended(),
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines

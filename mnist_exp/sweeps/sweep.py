@@ -140,12 +140,15 @@ def take_up(
     identity: Identity,
     command: Sequence[str],
     configs: Sequence[RunConfig],
+    judged: Mapping[str, str] = MappingProxyType({}),
 ) -> str | None:
     """Make the last sweep of the same command the current one again; or say why it cannot be.
 
-    Where another process leads it, this one helps. ``configs`` are those of its jobs.
+    Where another process leads it, this one helps. ``configs`` are those of its jobs, ``judged`` is how it is to be
+    judged.
 
     Raises:
+        ConfigError: it began with another ``worth`` or ``looks``.
         StoreError: the store cannot be asked what there is of it, or it goes on where this process cannot help.
     """
     client = store.connect(uri)
@@ -158,6 +161,10 @@ def take_up(
     runs = records.children(client, last.run_id)
     if changed := resume.changes(identity, last, runs, configs):
         return changed
+    for key, wanted in judged.items():
+        if last.tags.get(key) != wanted:
+            began = f"{key}={last.tags[key]}" if key in last.tags else f"without {key}"
+            raise ConfigError.rule(key, f"must be as it was when the sweep began ({began}) to resume it", wanted)
     folder = journals.root() / last.tags["journal"]
     if not (folder / LINES).exists() and records.find(client, last.run_id).goes_on:
         host = last.tags.get("host", "another host")
@@ -191,35 +198,37 @@ def extended(uri: str, which: str) -> str:
     """The whole id of the sweep that a new one adds replicates to.
 
     Raises:
-        ConfigError: there is no such sweep, or it did not say that it may be extended.
+        ConfigError: there is no such sweep, it did not say that it may be extended, or it was extended already.
         StoreError: the store cannot be asked.
     """
     client = store.connect(uri)
     with store.storing(uri):
-        found = [each for each in records.parents(client) if each.run_id.startswith(which)]
+        parents = records.parents(client)
+    found = [each for each in parents if each.run_id.startswith(which)]
     if len(found) != 1:
-        known = "no" if not found else f"{len(found)}"
-        raise ConfigError.rule("looks", f"must be true or the id of one sweep: {known} sweep has that id", which)
-    if "looks" not in found[0].tags:
-        raise ConfigError.rule(
-            "looks", "must be the id of a sweep that began with looks=true: another is judged once", which
-        )
-    return found[0].run_id
+        known = "no sweep has" if not found else f"{len(found)} sweeps have"
+        raise ConfigError.rule("looks", f"must be true or the id of one sweep, and {known} that id", which)
+    (sweep,) = found
+    if "looks" not in sweep.tags:
+        rule = "must be the id of a sweep that began with looks=true: another is judged once"
+        raise ConfigError.rule("looks", rule, which)
+    if later := [each.run_id for each in parents if each.tags.get("looks") == sweep.run_id]:
+        raise ConfigError.rule("looks", f"must be the last sweep of its looks, which is {later[-1]}", which)
+    return sweep.run_id
 
 
-def added_to(parent: Record, uri: str) -> list[Record]:
-    """The runs of the sweeps that ``parent`` adds replicates to.
+def looked_at(parent: Record, uri: str) -> list[Record]:
+    """The parent runs of the sweeps that are looked at together, up to ``parent``; none if it is judged once.
 
     Raises:
-        StoreError: the store cannot be asked.
+        StoreError: the store cannot be asked, or lacks one of them.
     """
-    client, found, seen = store.connect(uri), list[Record](), {parent.run_id}
-    earlier = parent.tags.get("looks", "true")
-    while earlier != "true" and earlier not in seen:
-        seen.add(earlier)
-        found = [*records.children(client, earlier), *found]
-        earlier = records.find(client, earlier).tags.get("looks", "true")
-    return found
+    client, found = store.connect(uri), [parent]
+    while (earlier := found[0].tags.get("looks", "true")) != "true":
+        if earlier in {each.run_id for each in found}:
+            break
+        found = [records.find(client, earlier), *found]
+    return found if "looks" in parent.tags else []
 
 
 def _lead(sweep: Sweep, journal: Journal, opening: Opening) -> JournalTracker:
