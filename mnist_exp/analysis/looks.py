@@ -16,7 +16,7 @@ import numpy as np
 
 from mnist_exp.analysis.conclusion import listed, percent
 from mnist_exp.analysis.inference import Pairs, place
-from mnist_exp.analysis.verdicts import Sample, Verdicts, judge
+from mnist_exp.analysis.verdicts import EQUIVALENT, Sample, Verdicts, judge
 
 SCHEDULE = (8, 12, 16, 24, 32)
 LEVEL = 0.01
@@ -54,18 +54,20 @@ class Looks:
         taken: in order.
         left: the configurations that may still be best.
         waiting: replicates that are there already and count from the next look on.
+        equivalent: whether those that are left differ by less than matters, so that nothing is left to decide.
     """
 
     taken: tuple[Look, ...]
     left: tuple[Any, ...]
     waiting: int
+    equivalent: bool = False
 
     @property
     def next_n(self) -> int | None:
         """How many replicates the next look takes; None if there is none, or nothing is left to decide."""
         reached = self.taken[-1].n if self.taken else 0
         later = [n for n in SCHEDULE if n > reached]
-        return later[0] if later and len(self.left) > 1 else None
+        return later[0] if later and len(self.left) > 1 and not self.equivalent else None
 
     def sentences(self) -> Iterator[str]:
         """Yield when it was looked at, what was ruled out, and what comes next."""
@@ -82,7 +84,7 @@ class Looks:
         if self.next_n is not None:
             waiting = f"; {self.waiting} of those to come are there already" if self.waiting else ""
             yield f"The next look is at {self.next_n} replicates{waiting}."
-        elif len(self.left) > 1:
+        elif len(self.left) > 1 and not self.equivalent:
             yield "The last planned look is over: only a fresh sweep can decide."
 
 
@@ -128,7 +130,12 @@ def judge_looks(
     waiting = len(order) - before
     if not found:
         return judge(samples, names, **options), Looks((), tuple(left), 0)
-    return _together(found, samples, names, left), Looks(tuple(taken), tuple(left), waiting)
+    last = found[-1]
+    places = np.flatnonzero(last.in_best_set)
+    first, second = np.triu_indices(len(places), 1)
+    verdicts_left = last.of(places[first], places[second])["verdict"]
+    equivalent = len(verdicts_left) > 0 and bool((verdicts_left == EQUIVALENT).all())
+    return _together(found, samples, names, left), Looks(tuple(taken), tuple(left), waiting, equivalent)
 
 
 def _together(

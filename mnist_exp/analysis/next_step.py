@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mnist_exp.analysis.comparison import Comparison, Row
+from mnist_exp.analysis.looks import Looks
 from mnist_exp.analysis.records import Record
 from mnist_exp.analysis.verdicts import UNDECIDED, natural
 from mnist_exp.replicate import REPLICATE, SOURCES
@@ -38,10 +39,10 @@ def next_step(parent: Record, result: Comparison) -> NextStep | None:
     """
     with_values = [row for row in result.rows if row.finished]
     command = parent.tags.get("command", "")
-    if len(with_values) < 2 or result.verdicts.refusal or " -m mnist_exp " not in f"{command} ":
+    if len(with_values) < 2 or result.verdicts.refusal or not _can_be_repeated(command, parent):
         return None
     if result.looks is not None and result.looks.next_n is not None:
-        return _next_look(parent, result.looks.next_n, result)
+        return _next_look(parent, result.looks, result)
     if result.verdicts.result is None:
         start = 0 if max(len(row.finished) for row in with_values) == 1 else _unused(with_values)
         why = f"For a verdict, at least {result.verdicts.fewest} replicates:"
@@ -61,10 +62,18 @@ def next_step(parent: Record, result: Comparison) -> NextStep | None:
     return NextStep(why, _command(command, parent, result.best_set, _unused(with_values), count))
 
 
-def _next_look(parent: Record, n: int, result: Comparison) -> NextStep:
-    left = result.best_set or [row for row in result.rows if row.finished]
+def _can_be_repeated(command: str, parent: Record) -> bool:
+    """Whether replicates can be added to a command: it is one of ours, and does not decide every seed by itself."""
+    given = {_key(word) for word in shlex.split(command)}
+    swept = set(parent.tags.get("sweep.keys", "").split(", ")) & set(SOURCES)
+    return " -m mnist_exp " in f"{command} " and swept <= given and not set(SOURCES) - swept <= given
+
+
+def _next_look(parent: Record, looks: Looks, result: Comparison) -> NextStep:
+    assert looks.next_n is not None
+    left = [row for row, config in zip(result.rows, result.verdicts.configs, strict=False) if config in looks.left]
     have = max(len(row.finished) for row in left)
-    command = _command(parent.tags["command"], parent, left, _unused(result.rows), max(1, n - have))
+    command = _command(parent.tags["command"], parent, left, _unused(result.rows), max(1, looks.next_n - have))
     return NextStep("For the next look, with all configurations that are left:", f"{command} looks={parent.run_id}")
 
 

@@ -119,7 +119,7 @@ class Coverage:
             return "The runs of a configuration have no seed in which they differ: no source of variance is covered."
         if not same:
             return f"Covers every source of variance: {_and(varied)}."
-        was = "was" if len(same) == 1 else "were"
+        was = "was" if len(same) == 1 and same[0] != SOURCES["seed"] else "were"
         return f"Covers {_and(varied)} only: {_and(same)} {was} the same in all replicates."
 
 
