@@ -21,8 +21,7 @@ from mnist_exp import replicate as replicates
 from mnist_exp.errors import ConfigError
 from mnist_exp.text import received as quoted
 
-MAX_EXPERIMENT_NAME = 500
-"""Characters that MLflow takes."""
+MAX_EXPERIMENT_NAME = 500  # characters that MLflow takes
 
 
 def _without_nul(text: str) -> str:
@@ -32,8 +31,10 @@ def _without_nul(text: str) -> str:
 
 
 def _looks(value: object) -> object:
-    if isinstance(value, bool) or (isinstance(value, str) and re.fullmatch("[0-9a-f]{4,32}", value)):
+    if isinstance(value, bool):
         return value
+    if isinstance(value, str | int) and re.fullmatch("[0-9a-f]{4,32}", str(value)):
+        return str(value)  # Hydra reads an id of digits alone as a number
     raise PydanticCustomError("looks", "Value should be true, false or the id of a sweep")
 
 
@@ -44,7 +45,7 @@ Bool = Annotated[bool, Strict()]
 Int = Annotated[int, Strict()]
 Float = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Text = Annotated[str, Strict(), Field(min_length=1), AfterValidator(_without_nul)]
-Name = Annotated[Text, Field(max_length=MAX_EXPERIMENT_NAME)]
+Name = Annotated[str, Strict(), Field(min_length=1, max_length=MAX_EXPERIMENT_NAME), AfterValidator(_without_nul)]
 Count = Annotated[Int, Field(gt=0)]
 Seed = Annotated[Int, Field(ge=0, lt=2**32)]  # NumPy's and scikit-learn's range
 Rate = Annotated[Float, Field(gt=0)]
@@ -259,8 +260,7 @@ def _explain(error: ErrorDetails, composed: Mapping[str, Any]) -> ConfigError:
         parts.append(str(part))
         child = node.get(str(part))
         node = child if isinstance(child, Mapping) else {}
-    key = ".".join(parts)
-    received = error["input"]
+    key, received = ".".join(parts), error["input"]
     match error["type"]:
         case "unexpected_keyword_argument" | "extra_forbidden":
             known = {k: v for k, v in composed.items() if k != parts[0]} | {

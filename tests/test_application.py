@@ -14,8 +14,8 @@ MISTAKES = {
     "+model.unitz=3": "model.unitz is not a key. Did you mean model.units? Received: 3",
     "modle=mlp": "modle is not a key. Did you mean model? Received: 'modle=mlp'",
     "model=rnn": "model must be one of cnn, mlp. Received: 'rnn'",
-    "experiment=model_9": "experiment must be one of model_1, model_2, model_3, model_4, model_5, model_6. "
-    "Received: 'model_9'",
+    "experiment=model_9": "experiment must be one of model_1, model_2, model_3, model_4, model_5, model_6, "
+    "variance. Received: 'model_9'",
     "optimizer.lr=0": "optimizer.lr must be greater than 0. Received: 0",
     "model.units=4,10": "'model.units=4,10' holds several values: "
     "sweep over them with python -m mnist_exp -m model.units=4,10",

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mnist_exp.config import RunConfig
 from mnist_exp.data import datasets
@@ -91,6 +92,52 @@ def test_it_ends_as_if_it_had_never_been_interrupted(
     assert resumed.figures() == undisturbed.figures()
 
 
+SEEDS = ("seed=17", "training.order_seed=17", "data.split_seed=17")
+PATIENT = ("training.early_stopping.patience=2", "training.early_stopping.monitor=val_accuracy")
+
+
+@pytest.mark.parametrize("training", ["compiled", "keras"])
+@pytest.mark.parametrize(
+    ("best", "last", "overrides"),
+    [
+        (2, 6, ("optimizer=sgd", "optimizer.lr=0.3")),
+        (2, 4, ("optimizer=sgd", "optimizer.lr=0.3", *PATIENT)),
+        (5, 6, ("optimizer=adam", "optimizer.lr=0.03")),
+    ],
+    ids=["before the last interruption", "early stopping", "after the last interruption"],
+)
+def test_the_best_weights_are_kept_across_interruptions(
+    composed: Composed, tmp_path: Path, best: int, last: int, overrides: tuple[str, ...], training: str
+) -> None:
+    base = ("data.limit=300", "training.epochs=6", f"training.engine={training}", *SEEDS, *overrides)
+    config = composed(*base, "training.keep=best")
+    undisturbed = train(config, tmp_path / "undisturbed.npz", MemoryTracker())
+    tracker = MemoryTracker()
+    assert train(config, tmp_path / "c.npz", tracker, until=1) is None
+    assert train(config, tmp_path / "c.npz", tracker, until=3) is None
+    resumed = train(config, tmp_path / "c.npz", tracker)
+    until_best = train(composed(*base, f"training.epochs={best}"), tmp_path / "until best.npz", MemoryTracker())
+    assert undisturbed is not None
+    assert resumed is not None
+    assert until_best is not None
+    accuracies = tracker.metrics["val_accuracy"]
+    assert (max(accuracies, key=accuracies.__getitem__), max(accuracies)) == (best, last), "what this test is about"
+    assert resumed.bits() == undisturbed.bits() == until_best.bits()
+    assert resumed.figures() == undisturbed.figures()
+    ended = train(config, tmp_path / "c.npz", MemoryTracker())
+    assert ended is not None
+    assert ended.bits() == resumed.bits(), "a run whose last epoch was done before it was interrupted"
+
+
+def test_a_checkpoint_without_the_best_weights_is_refused_where_they_are_kept(
+    composed: Composed, tmp_path: Path
+) -> None:
+    base = ("data.limit=300", "training.epochs=2")
+    assert train(composed(*base), tmp_path / "c.npz", MemoryTracker(), until=1) is None
+    with pytest.raises(ValueError, match=r"training.keep=best must go on from a checkpoint with best weights"):
+        train(composed(*base, "training.keep=best"), tmp_path / "c.npz", MemoryTracker())
+
+
 def test_what_had_stopped_early_trains_no_further(composed: Composed, tmp_path: Path) -> None:
     config = composed(
         *("data.limit=300", "training.epochs=50", "optimizer=sgd", "optimizer.lr=1e-9"),
@@ -157,12 +204,15 @@ def test_a_ctrl_c_that_python_swallowed_ends_training_before_the_next_epoch(comp
 SOME = Checkpoint([Epoch(1, 0.1, 0.5, {"loss": 0.25})], [np.ones(3, np.float32)], [np.arange(2)], {"wait": 1}, False)
 
 
-def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path: Path) -> None:
-    SOME.save(tmp_path / "c.npz")
+@pytest.mark.parametrize("best", [(), (np.zeros(3, np.float32),)], ids=["without best weights", "with best weights"])
+def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path: Path, best: tuple[NDArray[np.float32], ...]) -> None:
+    some = dataclasses.replace(SOME, best=best)
+    some.save(tmp_path / "c.npz")
     loaded = checkpoint.load(tmp_path / "c.npz")
     assert loaded is not None
-    assert (loaded.epochs, loaded.stopper, loaded.stopped) == (SOME.epochs, SOME.stopper, False)
-    for mine, its in ((SOME.weights, loaded.weights), (SOME.optimizer, loaded.optimizer)):
+    assert (loaded.epochs, loaded.stopper, loaded.stopped) == (some.epochs, some.stopper, False)
+    pairs = ((some.weights, loaded.weights), (some.optimizer, loaded.optimizer), (some.best, loaded.best))
+    for mine, its in pairs:
         assert [(array.dtype, array.tolist()) for array in mine] == [(array.dtype, array.tolist()) for array in its]
     assert [file.name for file in tmp_path.iterdir()] == ["c.npz"], "nothing half-written lies beside it"
 

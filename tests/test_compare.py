@@ -78,6 +78,7 @@ class TestFrames:
         assert len(runs) == 6
         assert list(runs["params.model.units"]) == [4, 4, 4, 10, 10, 10]
         assert list(runs["seed"]) == [0, 1, 2] * 2
+        assert runs["replicate"].isna().all(), "these runs are of before there were replicates"
         assert runs["params.optimizer.lr"].dtype == float
         assert runs["params.data.normalize"].all()
         assert runs["params.data.limit"].isna().all()
@@ -146,9 +147,9 @@ class TestCommand:
     ) -> None:
         code, out, _ = compare("first")
         assert code == 0
-        assert "Ranked by the mean best val_accuracy, higher is better" in out
+        assert "Ranked by the mean kept val_accuracy, higher is better" in out
         assert "2 (1 diverged)" in out
-        assert "1 of 6 runs did not finish with a figure." in out
+        assert "1 of 6 runs gave no value." in out
 
     def test_the_last_sweep_unless_told_otherwise_and_that_it_still_runs(
         self, compare: Callable[..., tuple[int, str, str]]
@@ -156,7 +157,7 @@ class TestCommand:
         code, out, err = compare()
         assert code == 0
         assert "not all of these runs have ended" in err
-        assert "nothing to rank" in out
+        assert "nothing to compare" in out
 
     def test_json_has_everything_in_numbers(self, compare: Callable[..., tuple[int, str, str]]) -> None:
         _, out, _ = compare("first", "--format", "json", "--by", "last", "--metric", "val_loss")
@@ -167,8 +168,8 @@ class TestCommand:
         assert rows[1]["others"] == "1 diverged"
 
     def test_the_figures_of_a_sweep_are_scipys(self, compare: Callable[..., tuple[int, str, str]]) -> None:
-        """Best val_accuracy is units / 20 + seed / 50 + 0.002; of ten units seed 2 diverged."""
-        _, out, _ = compare("first", "--format", "json")
+        """The best val_accuracy is units / 20 + seed / 50 + 0.002; of ten units seed 2 diverged."""
+        _, out, _ = compare("first", "--format", "json", "--by", "best")
         ten, four = json.loads(out)
         values = np.array([0.202, 0.222, 0.242])
         assert [four[f"best val_accuracy {name}"] for name in ("mean", "std", "median")] == pytest.approx(
@@ -176,9 +177,22 @@ class TestCommand:
         )
         interval = stats.t.interval(0.95, 2, values.mean(), stats.sem(values))
         assert (four["best val_accuracy low"], four["best val_accuracy high"]) == pytest.approx(interval)
-        assert (ten["n"], ten["others"], four["paired"]) == (2, "1 diverged", True)
-        assert four["difference"] == pytest.approx(-0.3)  # of each of the two pairs, so p is 0
-        assert four["p (Holm)"] == 0
+        assert (ten["n"], ten["others"]) == (2, "1 diverged")
+        assert four["difference"] == pytest.approx(-0.29)  # of the means of all values, for nothing was judged
+        assert (four["verdict"], four["p"], four["low"], four["best_set"]) == ("too few replicates", None, None, None)
+        assert (four["replicates"], four["level"]) == ("seed=0 seed=1 seed=2", 0.05)
+
+    def test_every_pair_on_request(self, compare: Callable[..., tuple[int, str, str]]) -> None:
+        _, out, _ = compare("first", "--format", "json", "--pairs")
+        (pair,) = json.loads(out)
+        assert (pair["a"], pair["b"], pair["n"]) == ("model.units=10", "model.units=4", 2)
+        assert pair["verdict"] == "too few replicates"
+
+    def test_a_worth_that_is_no_size_is_refused(self, compare: Callable[..., tuple[int, str, str]]) -> None:
+        for worth in ("0", "-0.1", "nan", "inf"):
+            code, out, err = compare("first", "--worth", worth)
+            assert (code, out) == (2, "")
+            assert "--worth must be greater than 0" in err
 
     def test_csv_goes_into_a_file(
         self, compare: Callable[..., tuple[int, str, str]], tmp_path_factory: pytest.TempPathFactory

@@ -1,134 +1,48 @@
-"""Configurations over their seeds: grouped, ranked, tested, and refused where a ranking would mislead."""
+"""Runs grouped into configurations, ranked and judged over their replicates, and refused where that would mislead."""
 
+import math
+import re
 from dataclasses import replace
 
-import pandas as pd
 import pytest
+from some_runs import BY, NOISE, compared, epochs, run, runs
 
-from mnist_exp.analysis.comparison import Comparison, compare, measure
+from mnist_exp.analysis.against import Against
+from mnist_exp.analysis.comparison import Comparison, Row, compare
+from mnist_exp.analysis.measure import measure
 from mnist_exp.analysis.records import Record
 from mnist_exp.errors import ConfigError
 
-BEST = measure("val_accuracy")
+FOUR = runs(0.86, model__units=4)
+TEN = runs(0.93, model__units=10, uneven=0.001)
+LIKE_FOUR = runs(0.861, model__units=8, uneven=0.01)
 
 
-def run(units: int, seed: int, accuracy: float | None = None, **more: str) -> Record:
-    """A run of ``units`` units; without an accuracy it failed."""
-    fields = {"status": "FINISHED" if accuracy is not None else "FAILED", "digest": "d", "failure": "diverged"} | more
-    metrics = {} if accuracy is None else {"val_accuracy": accuracy, "test/accuracy": accuracy, "train_seconds": 2.0}
-    order = {"training.order_seed": fields["order_seed"]} if "order_seed" in fields else {}
-    return Record(
-        run_id=f"{units}-{seed}",
-        experiment_id="1",
-        name=f"model.units={units}",
-        status=fields["status"],
-        params={"model.units": str(units), "seed": str(seed), **order},
-        metrics=metrics,
-        tags={"dataset": "mnist", "dataset.digest": fields["digest"]}
-        | ({"failure": fields["failure"]} if accuracy is None else {}),
-    )
+def row_of(result: Comparison, units: int) -> Row:
+    (found,) = [row for row in result.rows if row.params["model.units"] == str(units)]
+    return found
 
 
-def epochs(*runs: Record, before: float = 0.01) -> pd.DataFrame:
-    """Two epochs of each finished run, the first better by ``before``."""
-    rows = [
-        {
-            "run_id": run.run_id,
-            "epoch": epoch,
-            "val_accuracy": run.metrics["val_accuracy"] + (before if epoch == 1 else 0),
-        }
-        for run in runs
-        if "val_accuracy" in run.metrics
-        for epoch in (1, 2)
-    ]
-    return pd.DataFrame(rows, columns=["run_id", "epoch", "val_accuracy"])
+def against_first(result: Comparison, units: int) -> Against:
+    found = row_of(result, units).against_first
+    assert found is not None
+    return found
 
 
-def compared(*runs: Record, **options: bool) -> Comparison:
-    return compare(runs, epochs(*runs), BEST, **options)
+# Configurations and their values
 
 
-FOUR = [run(4, seed, 0.85 + seed / 100) for seed in range(4)]
-TEN = [run(10, seed, 0.93 + seed / 100 + (seed % 2) / 500) for seed in range(4)]
-
-
-def test_runs_that_differ_in_their_seed_alone_are_one_configuration() -> None:
+def test_runs_that_differ_in_their_replicate_alone_are_one_configuration() -> None:
     result = compared(*FOUR, *TEN)
     assert result.keys == ["model.units"]
     assert [row.label(result.keys) for row in result.rows] == ["model.units=10", "model.units=4"]
     first, second = (row.spread for row in result.rows)
     assert first is not None
     assert second is not None
-    assert (first.n, second.n) == (4, 4)
-    assert second.mean == pytest.approx(0.865 + 0.01)
-
-
-def test_best_and_last_values_are_told_apart() -> None:
-    result = compared(*FOUR)
-    (row,) = result.rows
-    assert row.spread is not None
-    assert row.other_spread is not None
-    assert row.spread.mean - row.other_spread.mean == pytest.approx(0.01)
-    (by_last,) = compare(FOUR, epochs(*FOUR), measure("val_accuracy", "last")).rows
-    assert by_last.spread == row.other_spread
-
-
-def test_the_same_seeds_make_pairs() -> None:
-    against = compared(*FOUR, *TEN).rows[1].against_winner
-    assert against is not None
-    assert (against.paired, against.n) == (True, 4)
-    assert against.shown
-    assert against.words() == "differs (p < 0.001)"
-
-
-@pytest.mark.parametrize(
-    "others",
-    [
-        [run(10, seed, 0.93 + seed / 100) for seed in (2, 3, 4)],
-        [run(10, seed, 0.93 + seed / 100, order_seed="9") for seed in range(4)],
-    ],
-    ids=["other seeds", "another batch order"],
-)
-def test_other_seeds_or_batches_make_no_pairs(others: list[Record]) -> None:
-    against = compared(*FOUR, *others).rows[1].against_winner
-    assert against is not None
-    assert not against.paired
-
-
-def test_a_seed_that_one_lacks_leaves_the_other_pairs() -> None:
-    against = compared(*TEN, *FOUR[:3], run(4, 3)).rows[1].against_winner
-    assert against is not None
-    assert (against.paired, against.n) == (True, 3)
-
-
-def test_what_is_within_chance_is_said_so() -> None:
-    alike = [run(8, seed, 0.86 + (-1) ** seed / 50) for seed in range(4)]
-    result = compared(*FOUR, *alike)
-    assert "no difference is shown to the other: model.units=8." in result.conclusion()
-    assert result.rows[1].against_winner is not None
-    assert result.rows[1].against_winner.words().startswith("no difference shown (p 0.")
-
-
-def test_several_comparisons_are_corrected_together() -> None:
-    alike = [run(8, seed, 0.92 + seed / 90 + (seed % 2) / 100) for seed in range(4)]
-    pair = compared(*TEN, *alike).rows[1].against_winner
-    three = next(row for row in compared(*TEN, *alike, *FOUR).rows if row.params["model.units"] == "8").against_winner
-    assert pair is not None
-    assert three is not None
-    assert (pair.p, pair.corrected) == (three.p, pair.p)
-    assert three.corrected >= three.p
-
-
-def test_runs_that_failed_count_and_are_named() -> None:
-    result = compared(*FOUR, run(4, 9), run(10, 0, failure="interrupted"))
-    assert result.rows[0].how_others_ended() == "1 diverged"
-    assert result.rows[1].spread is None
-    assert result.rows[1].how_others_ended() == "1 interrupted"
-    assert result.conclusion().endswith("2 of 6 runs did not finish with a figure.")
-
-
-def test_one_seed_has_no_test() -> None:
-    assert "from one seed: another seed may turn the order round" in compared(FOUR[0], TEN[0]).conclusion()
+    assert (first.n, second.n) == (8, 8)
+    assert second.mean == pytest.approx(0.86 + sum(NOISE) / 8)
+    assert result.first == result.rows[0]
+    assert [row.is_best for row in result.rows] == [True, False]
 
 
 def test_the_order_of_params_makes_no_other_configuration() -> None:
@@ -136,57 +50,152 @@ def test_the_order_of_params_makes_no_other_configuration() -> None:
     assert len(compared(FOUR[0], turned).rows) == 1
 
 
-def test_infinite_values_are_no_figures() -> None:
-    (row,) = compare([run(4, 0, float("inf"))], epochs(), measure("val_accuracy", "last")).rows
-    assert row.spread is None
+def test_values_are_those_of_the_kept_weights_unless_asked_otherwise() -> None:
+    (kept,), (best,) = compared(*FOUR).rows, compared(*FOUR, by=measure("val_accuracy", "best")).rows
+    assert kept.spread is not None
+    assert best.spread is not None
+    assert best.spread.mean - kept.spread.mean == pytest.approx(0.01)
 
 
-def test_a_winner_with_seeds_is_not_said_to_have_one() -> None:
-    said = compared(*TEN, FOUR[0]).conclusion()
-    assert "against others with one seed" in said
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
+def test_a_value_that_is_no_finite_number_gives_no_rank(bad: float) -> None:
+    result = compare([*FOUR, run(0, bad, model__units=10)], epochs(), BY)
+    assert result.rows[-1].spread is None
+    assert result.rows[-1].how_others_ended() == "1 finished without a number for it"
+    assert [row.params["model.units"] for row in result.rows] == ["4", "10"]
 
 
-def test_losses_are_ranked_upwards() -> None:
-    assert not measure("val_loss").higher
-    rows = [run(4, 0, 0.5), run(10, 0, 0.9)]
-    assert compare(rows, epochs(*rows), measure("train_seconds")).winner is not None
+def test_runs_that_failed_count_and_are_named() -> None:
+    result = compared(*FOUR, run(9, None, model__units=4, tags={"failure": "diverged"}), run(0, None, model__units=10))
+    assert result.rows[0].how_others_ended() == "1 diverged"
+    assert result.rows[1].spread is None
+    assert result.rows[1].how_others_ended() == "1 FAILED"
+    assert "2 of 10 runs gave no value." in result.conclusion()
+
+
+def test_range_tests_are_not_ranked_among_models() -> None:
+    result = compared(*FOUR, run(0, 0.99, model__units=4, lr="range_test"))
+    assert len(result.rows) == 1
+    assert "1 range test is not ranked among models: the result of one is its suggested rate." in result.conclusion()
+
+
+def test_less_is_better_where_it_is() -> None:
+    slow, fast = (run(0, 0.5, model__units=units, metrics={"val_loss": loss}) for units, loss in ((4, 0.5), (10, 0.2)))
+    first = compared(slow, fast, by=measure("val_loss")).first
+    assert first is not None
+    assert first.params["model.units"] == "10"
+
+
+# Verdicts
+
+
+def test_the_same_replicates_make_pairs() -> None:
+    result = compared(*FOUR, *TEN)
+    against = against_first(result, 4)
+    assert result.verdicts.is_paired
+    assert against.differs
+    assert against.words() == "worse (p 0.008)"
+    assert against.interval() == f"{against.difference:+.4f} [{against.low:+.4f}, {against.high:+.4f}]"
+    assert against.difference == pytest.approx(-0.07)
+    assert against.low < -0.07 < against.high < 0
+    assert (against.chance, against.chance_low) == (0, 0)
+    assert result.conclusion().startswith(
+        "model.units=10 is best: the other is ruled out. The pair was judged at 5 % over 8 replicates that they share."
+    )
 
 
 @pytest.mark.parametrize(
-    ("metric", "message"),
-    [
-        ("test/accuracy", "would choose by test scores"),
-        ("perplexity", "is not known to be better high or low: add --direction max, or min"),
-    ],
+    "others",
+    [runs(0.93, range(2, 10), model__units=10), runs(0.93, model__units=10, training__order_seed=9)],
+    ids=["other replicates", "another batch order"],
 )
-def test_what_cannot_be_ranked_by_is_refused(metric: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        measure(metric)
+def test_replicates_that_share_little_or_nothing_make_no_pairs(others: list[Record]) -> None:
+    assert not compared(*FOUR[:7], *others).verdicts.is_paired
 
 
-def test_a_test_score_is_ranked_by_when_that_is_wanted() -> None:
-    by = measure("test/accuracy", allow_test=True)
-    winner = compare([*FOUR, *TEN], epochs(*FOUR, *TEN), by).winner
-    assert winner is not None
-    assert winner.params["model.units"] == "10"
+def test_a_replicate_that_one_lacks_leaves_the_other_pairs() -> None:
+    result = compared(*TEN, *FOUR[:7], run(7, None, model__units=4))
+    assert result.verdicts.is_paired
+    assert (len(row_of(result, 10).finished), result.verdicts.pairs["n"].tolist()) == (8, [7])
+    assert "Only the 7 replicates that all have are compared; left out: replicate 7." in result.conclusion()
+
+
+def test_what_is_within_chance_is_undecided_and_may_be_best() -> None:
+    result = compared(*FOUR, *LIKE_FOUR)
+    assert against_first(result, 4).words().startswith("undecided (p 0.")
+    assert result.best_set == result.rows
+    assert "None can be ruled out as best: model.units=8; model.units=4." in result.conclusion()
+
+
+def test_what_differs_by_less_than_matters_is_equivalent() -> None:
+    result = compared(*FOUR, *TEN, worth=0.1)
+    assert against_first(result, 4).words() == "equivalent, differs by less than matters (p 0.008)"
+    assert against_first(compared(*FOUR, *TEN, worth=0.01), 4).verdict == "worse"
+
+
+def test_what_is_said_of_a_row_is_said_of_it_minus_the_first() -> None:
+    result = compared(*FOUR, *TEN, *LIKE_FOUR, worth=0.02)
+    pairs = result.verdicts.pairs
+    for place, row in enumerate(result.rows[1:]):
+        pair, against = pairs.iloc[place], row.against_first
+        assert against is not None
+        assert (against.difference, against.low, against.high) == (-pair.difference, -pair.high, -pair.low)
+        assert (against.low90, against.high90, against.p) == (-pair.high90, -pair.low90, pair.p)
+        assert against.chance + pair.chance == pytest.approx(1)
+        assert (pair.verdict, against.verdict) in {("better", "worse"), ("undecided", "undecided")}
+
+
+def test_with_more_configurations_more_is_asked_of_each() -> None:
+    pair, three = compared(*TEN, *LIKE_FOUR), compared(*TEN, *LIKE_FOUR, *FOUR)
+    assert against_first(three, 8).p >= against_first(pair, 8).p
+    assert against_first(three, 8).high >= against_first(pair, 8).high
+
+
+def test_an_interval_without_width_is_as_wide_as_an_image() -> None:
+    counted = {"dataset.validation_images": "12000"}
+    result = compared(*runs(0.86, model__units=4, tags=counted), *runs(0.93, model__units=10, tags=counted))
+    against = against_first(result, 4)
+    assert (against.low, against.high) == pytest.approx((-0.07 - 1 / 12_000, -0.07 + 1 / 12_000))
+
+
+def test_a_run_that_falls_far_off_is_named() -> None:
+    result = compared(*FOUR, run(8, 0.4, model__units=4), *TEN, run(8, 0.93, model__units=10))
+    assert "model.units=4 now and then falls far off: 1 run of 9 below" in result.conclusion()
+
+
+def test_one_replicate_has_no_verdict() -> None:
+    result = compared(FOUR[0], TEN[0])
+    against = against_first(result, 4)
+    assert math.isnan(against.p)
+    assert (against.words(), against.differs) == ("too few replicates", False)
+    assert against.interval() == f"{against.difference:+.4f}"
+    said = result.conclusion()
+    assert "No verdict: 1 of at least 6 replicates, so effect and spread only." in said
+    assert "another replicate may turn the order round" in said
+
+
+def test_runs_of_several_sweeps_are_not_judged_together() -> None:
+    result = compared(*runs(0.86, model__units=4, sweep="a"), *runs(0.93, model__units=10, sweep="b"))
+    assert against_first(result, 4).words() == "no verdict"
+    assert re.search(r"2 sweeps .*not planned as one \(looks=true\)", result.conclusion())
+    assert row_of(result, 4).spread is not None
+
+
+# What is refused
 
 
 def test_different_data_are_not_ranked_together_unless_told_to() -> None:
-    other = run(10, 0, 0.99, digest="other")
-    with pytest.raises(ConfigError, match="used 2 data sets"):
+    other = run(0, 0.99, model__units=10, tags={"dataset": "digits", "dataset.digest": "other"})
+    with pytest.raises(ConfigError, match=r"used 2 data sets \(digits, mnist\)"):
         compared(*FOUR, other)
-    assert compared(*FOUR, other, across_datasets=True).winner is not None
+    result = compared(*FOUR, replace(other, params={**other.params, "model.units": "4"}), across_datasets=True)
+    assert result.keys == ["data"], "other data make another configuration"
 
 
 def test_no_runs_and_no_such_metric_are_said_so() -> None:
     with pytest.raises(ConfigError, match="there are no runs to compare"):
         compared()
     with pytest.raises(
-        ConfigError, match="no run has a metric 'top5_accuracy'. There are: test/accuracy, train_seconds"
+        ConfigError, match="no run has a metric 'top5_accuracy'. There are: kept/val_accuracy, val_accuracy"
     ):
-        compare(FOUR, epochs(*FOUR), measure("top5_accuracy"))
-
-
-def test_a_metric_that_is_no_number_gives_no_rank() -> None:
-    result = compare([*FOUR, run(10, 0, float("nan"))], epochs(*FOUR), measure("val_accuracy", "last"))
-    assert result.rows[-1].how_others_ended() == "1 finished without a number for it"
+        compared(*FOUR, by=measure("top5_accuracy"))

@@ -15,6 +15,7 @@ import pytest
 from conftest import PROJECT, REAL_MNIST, Checkout, Outcome, SweepStore, copy_project, needs_real_mnist
 
 from mnist_exp.analysis import records
+from mnist_exp.replicate import SOURCES
 from mnist_exp.tracking import store
 
 pytestmark = pytest.mark.slow
@@ -23,6 +24,10 @@ COMBINATIONS = [
     *("model.units=4 optimizer.lr=0.001", "model.units=4 optimizer.lr=0.01"),
     *("model.units=10 optimizer.lr=0.001", "model.units=10 optimizer.lr=0.01"),
 ]
+
+
+def highest(sweep_store: SweepStore) -> float:
+    return max(child.metrics["kept/val_accuracy"] for child in sweep_store.children)
 
 
 class TestReadmeSweep:
@@ -39,6 +44,7 @@ class TestReadmeSweep:
                 f"model.units={child.params['model.units']} optimizer.lr={child.params['optimizer.lr']}" == child.name
             )
             assert child.params["data"] == "digits"
+            assert [child.params[key] for key in ("replicate", *SOURCES)] == ["0", "17", "17", "17"]
 
     def test_every_epoch_is_in_the_store_once(self, sweep_store: SweepStore) -> None:
         client = store.connect(sweep_store.uri)
@@ -61,15 +67,20 @@ class TestReadmeSweep:
 
     def test_the_table_is_ranked_and_shows_only_what_differs(self, sweep_store: SweepStore) -> None:
         out = sweep_store.outcome.out
-        table = out[out.index("Ranked by best validation accuracy") :]
+        table = out[out.index("Ranked by the validation accuracy of the weights that were kept") :]
         assert "model.units" in table
         assert "optimizer.lr" in table
         assert "seed" not in table
+        assert not re.search(r"^ *# .*replicate", table, re.MULTILINE)
         ranked = [float(line.split()[3]) for line in table.splitlines() if re.match(r"\s+\d ", line)]
         assert len(ranked) == 4
         assert ranked == sorted(ranked, reverse=True)
-        best = max(child.metrics["best/val_accuracy"] for child in sweep_store.children)
-        assert ranked[0] == pytest.approx(best, abs=1e-4)
+        assert ranked[0] == pytest.approx(highest(sweep_store), abs=1e-4)
+
+    def test_the_sweep_that_would_bring_a_verdict_is_named(self, sweep_store: SweepStore) -> None:
+        said = " ".join(sweep_store.outcome.out.split())
+        command = "python -m mnist_exp -m model.units=4,10 optimizer.lr=0.001,0.01 data=digits 'replicate=range(8)'"
+        assert re.search(rf"[Aa]t least 6 replicates[^=]*: {re.escape(command)}", said)
 
     def test_the_parent_keeps_the_ranking_and_the_manifest(self, sweep_store: SweepStore, tmp_path: Path) -> None:
         folder = Path(store.connect(sweep_store.uri).download_artifacts(sweep_store.parent, "sweep", str(tmp_path)))
@@ -78,18 +89,18 @@ class TestReadmeSweep:
         assert manifest["command"].startswith("python -m mnist_exp -m model.units=4,10 optimizer.lr=0.001,0.01")
         assert [" ".join(job[:2]) for job in manifest["jobs"]] == COMBINATIONS
 
-    def test_the_parent_keeps_the_report_and_the_winner(self, sweep_store: SweepStore, tmp_path: Path) -> None:
+    def test_the_parent_keeps_the_report_and_the_conclusion(self, sweep_store: SweepStore, tmp_path: Path) -> None:
         client = store.connect(sweep_store.uri)
         page = Path(client.download_artifacts(sweep_store.parent, "sweep/report.html", str(tmp_path))).read_text()
         assert page.startswith("<!doctype html>")
         assert all(child.run_id in page for child in sweep_store.children), "a link to each"
         assert all(f"python -m mnist_exp {each}" in page for each in COMBINATIONS), "a command for each"
         parent = records.find(client, sweep_store.parent)
-        best = max(child.metrics["best/val_accuracy"] for child in sweep_store.children)
-        assert parent.metrics["best/val_accuracy"] == best
-        assert parent.metrics["winner/seeds"] == 1
-        assert parent.tags["winner"] in COMBINATIONS
-        assert "another seed may turn the order round" in parent.tags["conclusion"]
+        assert parent.metrics["kept/val_accuracy"] == highest(sweep_store)
+        assert parent.metrics["first/replicates"] == 1
+        assert parent.tags["first"] in COMBINATIONS
+        assert "best_set" not in parent.tags, "one replicate rules nothing out"
+        assert "No verdict: 1 of at least 6 replicates" in parent.tags["conclusion"]
         assert parent.tags["conclusion"] in parent.tags["mlflow.note.content"]
 
     def test_runs_can_be_grouped_by_configuration_in_mlflow(self, sweep_store: SweepStore) -> None:
@@ -177,7 +188,7 @@ def test_a_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def quick_reproduction(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, Outcome]:
-    """Two seeds and two epochs of each model, on the embedded digits."""
+    """Two replicates and two epochs of each model, on the embedded digits."""
     checkout = copy_project(tmp_path_factory.mktemp("reproduction") / "my project")
     return checkout, checkout.run("reproduce", "--quick", "--data", "digits", program="mnist_exp.cli")
 
@@ -189,7 +200,7 @@ class TestReproduction:
         _, outcome = quick_reproduction
         assert outcome.code == 0, outcome.err
         for number in range(1, 7):
-            assert re.search(rf"^ *{number}\. .*open: too few seeds", outcome.out, re.MULTILINE)
+            assert re.search(rf"^ *{number}\. .*open: too few replicates", outcome.out, re.MULTILINE)
         assert "Two epochs of each model: this shows that it runs, and reproduces nothing." in outcome.out
         assert "Trained on digits, not on the published data, which are MNIST." in outcome.out
 

@@ -11,7 +11,7 @@ def test_every_option_of_every_group_is_named() -> None:
     said = help_text.text([])
     for file in project.CONF.glob("*/*.yaml"):
         assert re.search(rf"^  {file.parent.name} .*\b{file.stem}\b", said, re.MULTILINE)
-    assert re.search(r"^  experiment +model_1 \| .* \| model_6$", said, re.MULTILINE)
+    assert re.search(r"^  experiment +model_1 \| .* \| model_6 \| variance$", said, re.MULTILINE)
 
 
 def test_every_key_is_there_with_its_default() -> None:
@@ -20,7 +20,8 @@ def test_every_key_is_there_with_its_default() -> None:
     assert all(re.search(rf"^ +{key}[:=]|^  {key}=", said, re.MULTILINE) for key in keys if key != "lr")
     assert "units: 4          # units in each dense layer" in said
     assert "tracking=mlflow" in said
-    assert "seed: 17 # weights" in said
+    assert "\n  replicate: 0 # draws the seeds of weights, batch order and split together" in said
+    assert "\n  seed: null # of the initial weights; null: drawn from the replicate" in said
 
 
 def test_a_choice_shows_its_own_keys() -> None:

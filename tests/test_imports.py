@@ -1,8 +1,9 @@
-"""An interruption breaks no import off; anywhere else it does not wait."""
+"""An interruption breaks no import off, anywhere else it does not wait; a table is compared without what trains."""
 
 import gc
 import importlib
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,3 +45,21 @@ def test_no_garbage_is_collected_during_an_import() -> None:
         assert not gc.isenabled()
         raise ImportError
     assert gc.isenabled()
+
+
+COMPARING = """
+import sys, pandas
+from mnist_exp import compare
+table = pandas.DataFrame({"units": [4, 10] * 8, "accuracy": [0.5, 0.75] * 8})
+table["replicate"] = table.index // 2
+found = compare(table, "accuracy", ["units"])
+assert found.best_set == [(10,)], found
+assert len(found.pairs) == 1 and "units=10 is best" in found.words()
+heavy = {"tensorflow", "keras", "mlflow", "sklearn", "matplotlib", "hydra", "plotly"} & set(sys.modules)
+sys.exit(f"imported: {heavy}" if heavy else 0)
+"""
+
+
+def test_a_table_is_compared_without_tensorflow_and_mlflow() -> None:
+    done = subprocess.run([sys.executable, "-c", COMPARING], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -192,7 +192,7 @@ class TestSweep:
         run = MlflowTracker.open(client, uri, experiment, "seed=1", parent=parent_id(begun))
         run.log_params({"seed": 1})
         run.set_tags({"dataset": "mnist", "dataset.digest": "d"})
-        run.log_metrics(Measurement({"val_accuracy": 0.5}, 1), Measurement({"best/val_accuracy": 0.5}))
+        run.log_metrics(Measurement({"val_accuracy": 0.5}, 1), Measurement({"kept/val_accuracy": 0.5}))
         run.close(Status.FINISHED)
         with monkeypatch.context() as patch, pytest.raises(Postponed):  # noqa: PT012
             patch.setattr(frames, "epochs_frame", away)

@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, ViewportSize, expect, sync_playwright
 from test_reports import EVIL, compared, epochs_of, grid_of_runs
 
+from mnist_exp.analysis.next_step import NextStep
 from mnist_exp.reports import reproduction
 from mnist_exp.reports.sweep import SweepReport, html
 from mnist_exp.reproduction import claims
@@ -74,13 +75,17 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sweep with everything in it, whose values try to run as scripts."""
-    runs = grid_of_runs(["4", "8", "16"], ["0.1", *EVIL], [1, 2, 3])
+    runs = grid_of_runs(["4", "8", "16"], ["0.1", *EVIL], range(8))
     comparison = compared(runs)
+    assert comparison.verdicts.result is not None, "so that every column is there"
     for place, run in enumerate(runs):
-        run.metrics.update(parameters=100.0 + place, train_seconds=2.0 + place)
+        run.metrics.update(parameters=100.0 + place)
+    seconds = {run.run_id: 2.0 + place for place, run in enumerate(runs)}
+    epochs = epochs_of(runs, 20).assign(epoch_seconds=lambda table: table["run_id"].map(seconds))
     confusion = {row.finished[0].run_id: np.diag(np.full(10, 9)) for row in comparison.rows[:3]}
     links = {run.run_id: "http://127.0.0.1:5000/#/experiments/1" for run in runs}
-    page = html(SweepReport(EVIL[0], EVIL[1], comparison, epochs_of(runs, 20), confusion, links, unfinished=True))
+    step = NextStep(*EVIL)
+    page = html(SweepReport(EVIL[0], EVIL[1], comparison, epochs, confusion, links, step, unfinished=True))
     path = tmp_path_factory.mktemp("mail") / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
@@ -125,9 +130,9 @@ def test_report_draws_its_charts_offline_and_without_errors(
 def test_the_reproduction_draws_every_claim_it_has_runs_for(
     browser: Browser, tmp_path: Path, size: ViewportSize
 ) -> None:
-    seeds = {str(seed): 0.9 + seed / 200 for seed in range(8)}
-    values = {"accuracy": {f"model_{number}": seeds for number in range(1, 7)}}
-    values["range_test/lowest_rate"] = {"model_3": {seed: 0.002 * (int(seed) + 1) for seed in seeds}}
+    replicates = {str(number): 0.9 + number / 200 for number in range(8)}
+    values = {"accuracy": {f"model_{number}": replicates for number in range(1, 7)}}
+    values["range_test/lowest_rate"] = {"model_3": {each: 0.002 * (int(each) + 1) for each in replicates}}
     path = tmp_path / "reproduction.html"
     path.write_text(reproduction.html(claims.answer(values), [EVIL[0]], 48, ["mnist"]), encoding="utf-8")
     context = browser.new_context(viewport=size, offline=True)

@@ -12,10 +12,13 @@ import pandas as pd
 import pytest
 from plotly import io
 
-from mnist_exp.analysis.comparison import Comparison, Measure, compare, measure
+from mnist_exp.analysis.comparison import Comparison, compare
+from mnist_exp.analysis.measure import Measure, measure
+from mnist_exp.analysis.next_step import NextStep
 from mnist_exp.analysis.records import Record
 from mnist_exp.reports import charts, drawing
 from mnist_exp.reports.charts import LeftOut
+from mnist_exp.reports.costs import costs
 from mnist_exp.reports.importance import Importance, importance
 from mnist_exp.reports.page import number
 from mnist_exp.reports.sweep import SweepReport, html, rerun_command
@@ -120,12 +123,20 @@ def test_intervals_are_those_of_the_ranking() -> None:
     assert spread is not None
     assert (found[0].mean, found[0].low, found[0].high) == (spread.mean, spread.low, spread.high)
     assert [len(each.runs) for each in found] == [3, 3]
+    assert not any(each.best for each in found), "three replicates give no verdict"
+
+
+def test_intervals_of_the_best_set_are_marked() -> None:
+    runs = grid_of_runs(["4", "16"], ["0.1", "0.2"], range(8))
+    found = charts.intervals(compared(runs))
+    assert not isinstance(found, LeftOut)
+    assert [each.best for each in found] == [row.is_best for row in compared(runs).rows] == [True, False, False, False]
 
 
 def test_parallel_coordinates_put_few_values_at_equal_distances() -> None:
     axes = charts.parallel(compared(grid_of_runs(["4", "16"], ["0.0001", "0.1"], [1])))
     assert not isinstance(axes, LeftOut)
-    assert [axis.label for axis in axes] == ["model.units", "optimizer.lr", "best val_accuracy"]
+    assert [axis.label for axis in axes] == ["model.units", "optimizer.lr", "kept val_accuracy"]
     assert axes[0].ticks == [(0.0, "4"), (1.0, "16")]
     assert axes[0].at == [1.0, 1.0, 0.0, 0.0]
     assert axes[2].at == pytest.approx([0.5403, 0.5362, 0.5021, 0.498], abs=1e-9)
@@ -148,6 +159,7 @@ def test_curves_are_means_within_the_range_of_the_seeds() -> None:
     assert found[0].mean == pytest.approx([0.65, 0.75, 0.85])
     assert found[0].low == pytest.approx([0.6, 0.7, 0.8])
     assert found[0].high == pytest.approx([0.7, 0.8, 0.9])
+    assert sorted(found[0].last) == pytest.approx([0.8, 0.9])
 
 
 def test_a_curve_ends_where_the_first_of_its_seeds_stopped() -> None:
@@ -180,32 +192,6 @@ def test_a_grid_of_three_keys_takes_the_most_important_and_says_that_it_pools() 
     found = charts.grid(compared(runs), ["c", "a", "b"])
     assert not isinstance(found, LeftOut)
     assert (found.x_key, found.y_key, found.pooled) == ("c", "a", True)
-
-
-def test_the_pareto_front_leaves_out_what_is_dearer_and_no_better() -> None:
-    runs = [a_run(1, score, model__units=units) for units, score in (("1", 0.5), ("2", 0.7), ("3", 0.6), ("4", 0.8))]
-    costed = [replace(run, metrics={**run.metrics, "parameters": float(run.params["model.units"])}) for run in runs]
-    found = charts.costs(compared(costed), "parameters")
-    assert not isinstance(found, LeftOut)
-    assert [(point.cost, point.front) for point in found] == [(1, True), (2, True), (3, False), (4, True)]
-
-
-def test_the_pareto_front_of_a_loss_is_the_low_one() -> None:
-    runs = [a_run(1, score, model__units=units) for units, score in (("1", 0.5), ("2", 0.7), ("3", 0.6))]
-    costed = [
-        replace(
-            run,
-            metrics={
-                **run.metrics,
-                "val_loss": 1 - run.metrics["val_accuracy"],
-                "parameters": float(run.params["model.units"]),
-            },
-        )
-        for run in runs
-    ]
-    found = charts.costs(compared(costed, measure("val_loss")), "parameters")
-    assert not isinstance(found, LeftOut)
-    assert [point.front for point in found] == [True, True, False]
 
 
 def test_matrices_follow_the_ranking_and_subtract_the_first() -> None:
@@ -242,7 +228,7 @@ def test_importance_finds_the_key_that_matters() -> None:
 @pytest.mark.parametrize(
     ("runs", "reason"),
     [
-        ([a_run(seed, 0.5) for seed in range(20)], "no key but the seed"),
+        ([a_run(seed, 0.5) for seed in range(20)], "in nothing but their replicate"),
         (grid_of_runs(["1", "2", "3"], ["0.1"], range(5)), "Only model.units was swept"),
         (grid_of_runs(["1", "2"], ["0.1", "0.2"], [1]), "there are 4 of 4"),
         ([a_run(seed, 0.5, a=a, b=b) for a in "12" for b in "12" for seed in range(5)], "the same figure"),
@@ -259,13 +245,11 @@ def test_a_reason_takes_the_place_of_each_chart_that_cannot_be() -> None:
     comparison = compared([a_run(1, 0.5)])
     assert isinstance(charts.parallel(comparison), LeftOut)
     assert isinstance(charts.grid(comparison), LeftOut)
-    assert isinstance(charts.costs(comparison, "parameters"), LeftOut)
+    assert isinstance(costs(comparison, "parameters", epochs_of([])), LeftOut)
     assert isinstance(charts.matrices(comparison, {}), LeftOut)
     assert isinstance(charts.curves(comparison, epochs_of([]), "val_accuracy"), LeftOut)
     assert isinstance(charts.curves(comparison, epochs_of([]), "no_such"), LeftOut)
     assert isinstance(charts.intervals(compared([a_run(1, status="FAILED")])), LeftOut)
-    alike = charts.costs(compared(grid_of_runs(["4", "16"], ["0.1"], [1])), "parameters")
-    assert alike == LeftOut("Every configuration has the same parameters: 100.")
 
 
 def test_numbers_drop_what_nobody_can_see_and_what_is_none() -> None:
@@ -324,12 +308,22 @@ def test_a_link_that_would_run_as_a_script_is_none() -> None:
 @pytest.mark.parametrize(
     ("runs", "said"),
     [
-        ([a_run(1, 0.9)], ["the only configuration", "differ in no key", "one seed only"]),
-        ([a_run(seed, 0.9) for seed in (1, 2)], ["the only configuration", "2 runs of 1 configuration,"]),
+        (
+            [a_run(1, 0.9)],
+            ["There is one configuration with a value", "in nothing but their replicate", "one run only"],
+        ),
+        (
+            [a_run(seed, 0.9) for seed in (1, 2)],
+            ["There is one configuration with a value", "2 runs of 1 configuration,"],
+        ),
         ([a_run(1, status="FAILED", key="a"), a_run(1, status="KILLED", key="b")], ["No run finished", "1 FAILED"]),
-        ([a_run(1, 0.8, key="a"), a_run(1, 0.9, key="b")], ["one seed only", "A heat map takes two swept keys"]),
+        ([a_run(1, 0.8, key="a"), a_run(1, 0.9, key="b")], ["one run only", "A heat map takes two swept keys"]),
         ([a_run(1, math.nan, key="a"), a_run(1, 0.9, key="b")], ["without a number"]),
-        (grid_of_runs(["4", "16"], ["0.1", "0.2"], [1, 2, 3]), ["paired, n 3", "12 runs of 4 configurations"]),
+        (grid_of_runs(["4", "16"], ["0.1", "0.2"], [1, 2, 3]), ["too few replicates", "12 runs of 4 configurations"]),
+        (
+            grid_of_runs(["4", "16"], ["0.1", "0.2"], range(8)),
+            ["All 6 pairs were judged together", "best set", "worse"],
+        ),
     ],
 )
 def test_a_page_stands_whatever_ran(runs: list[Record], said: list[str]) -> None:
@@ -344,6 +338,16 @@ def test_a_sweep_that_still_runs_says_so_at_the_top() -> None:
     assert "still running" not in Tags(html(report)).text
     text = Tags(html(replace(report, unfinished=True))).text
     assert text.index("still running") < text.index("What was swept")
+
+
+def test_the_sweep_that_would_decide_is_shown_to_be_pasted() -> None:
+    step = NextStep(
+        "At least 6 replicates take part in a verdict.", "python -m mnist_exp -m key=a,b replicate=range(8)"
+    )
+    report = replace(a_report([a_run(1, 0.9, key="a"), a_run(1, 0.8, key="b")]), next_step=step)
+    text = Tags(html(report)).text
+    assert step.why in text
+    assert step.command in text
 
 
 def test_a_run_that_failed_is_listed_with_its_reason() -> None:

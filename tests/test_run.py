@@ -64,6 +64,7 @@ def test_everything_that_is_promised_is_logged(tracker: MemoryTracker) -> None:
     assert tracker.params["model.units"] == 6
     assert tracker.datasets["training"].name == "digits"
     names = {"test/loss", "test/accuracy", "best/val_accuracy", "best/val_loss", "best/epoch", "train_seconds"}
+    names |= {"kept/val_accuracy", "kept/val_loss", "kept/epoch"}
     names |= {f"test/recall_{digit}" for digit in range(10)}
     assert all(list(tracker.metrics[name]) == [0] for name in names)
 
@@ -146,6 +147,42 @@ def test_test_scores_are_those_of_the_model_that_was_kept(
     assert np.array_equal(table[1:, 1:], again.confusion)
     report = json.loads(tracker.artifacts["evaluation/classification_report.json"])
     assert report["7"]["recall"] == pytest.approx(tracker.metrics["test/recall_7"][0])
+
+
+@pytest.mark.parametrize(
+    ("keep", "epoch", "said"), [("last", 4, "after the last epoch"), ("best", 2, "with the weights of the best epoch")]
+)
+def test_all_that_is_said_of_a_run_is_said_of_the_weights_that_are_kept(
+    composed: Composed, job: Job, tmp_path: Path, keep: str, epoch: int, said: str
+) -> None:
+    import mlflow.pyfunc
+
+    config, tracker = (
+        composed(
+            *("data.limit=300", "seed=17", "training.order_seed=17", "data.split_seed=17", "optimizer=sgd"),
+            *("optimizer.lr=0.3", "training.epochs=4", f"training.keep={keep}"),
+        ),
+        MemoryTracker(),
+    )
+    result = run(config, job, datasets.load(config.data), tracker, lambda _: None)
+    accuracies = tracker.metrics["val_accuracy"]
+    assert max(accuracies, key=accuracies.__getitem__) == tracker.metrics["best/epoch"][0] == result.best.number == 2
+    assert (tracker.metrics["kept/epoch"][0], result.kept.number) == (epoch, epoch)
+    assert tracker.metrics["kept/val_accuracy"][0] == accuracies[epoch]
+    assert tracker.metrics["kept/val_loss"][0] == tracker.metrics["val_loss"][epoch]
+    assert f"of the test images right {said};" in tracker.tags["mlflow.note.content"]
+
+    assert callable(tracker.model)
+    (tmp_path / "model").mkdir()
+    tracker.model(tmp_path / "model")
+    saved = mlflow.pyfunc.load_model(str(tmp_path / "model"))
+    split = datasets.split(datasets.load(config.data), config.data)
+    validated, tested = (
+        evaluation.evaluate(examples.labels, saved.predict(examples.images))
+        for examples in (split.validation, split.test)
+    )
+    assert validated.accuracy == pytest.approx(accuracies[epoch])
+    assert tested.accuracy == tracker.metrics["test/accuracy"][0] == result.test_accuracy
 
 
 def test_where_it_came_from_is_in_its_tags(tracker: MemoryTracker) -> None:

@@ -12,6 +12,7 @@ from conftest import parent_id
 from mnist_exp import cli
 from mnist_exp.errors import StoreError
 from mnist_exp.identity import Identity
+from mnist_exp.replicate import seeds
 from mnist_exp.reports import sweep as report
 from mnist_exp.sweeps import ending, sweep
 from mnist_exp.sweeps.ending import Postponed
@@ -45,14 +46,16 @@ def parent_tracker(begun: Sweep) -> MlflowTracker:
     return MlflowTracker(store.connect(begun.uri), begun.uri, parent_id(begun))
 
 
-def ran(begun: Sweep, units: int, status: Status, accuracy: float, seed: int = 17, ended_ms: int | None = None) -> None:
+def ran(
+    begun: Sweep, units: int, status: Status, accuracy: float, replicate: int = 0, ended_ms: int | None = None
+) -> None:
     """A job of the sweep that ended."""
     client = store.connect(begun.uri)
     experiment = store.experiment_id(client, begun.uri, "mnist")
     run = MlflowTracker.open(client, begun.uri, experiment, f"model.units={units}", parent=parent_id(begun))
-    run.log_params({"model.units": units, "seed": seed})
+    run.log_params({"model.units": units, "replicate": replicate, **seeds(replicate)})
     run.set_tags({"dataset": "mnist", "dataset.digest": "d"})
-    run.log_metrics(Measurement({"val_accuracy": accuracy}, 1), Measurement({"best/val_accuracy": accuracy}))
+    run.log_metrics(Measurement({"val_accuracy": accuracy}, 1), Measurement({"kept/val_accuracy": accuracy}))
     run.close(status, ended_ms)
 
 
@@ -80,20 +83,38 @@ def test_the_parent_ends_as_its_jobs_did(
     assert tuple(parent.data.metrics[f"jobs/{name}"] for name in names) == counted
 
 
-def test_winner_and_conclusion_stand_in_the_notes_of_the_parent(begun: Sweep, tmp_path: Path) -> None:
+def test_first_and_conclusion_stand_in_the_notes_of_the_parent(begun: Sweep, tmp_path: Path) -> None:
     ran(begun, 4, Status.FINISHED, 0.8)
     ran(begun, 10, Status.FINISHED, 0.9)
     ended = ending.finish(begun)
     client = store.connect(begun.uri)
     parent = client.get_run(parent_id(begun))
     assert ended.comparison is not None
-    assert parent.data.tags["winner"] == "model.units=10"
+    assert parent.data.tags["first"] == "model.units=10"
+    assert "best_set" not in parent.data.tags, "one replicate rules nothing out"
+    assert parent.data.tags["conclusion"] == ended.comparison.conclusion()
     assert parent.data.tags["mlflow.note.content"].startswith(ended.comparison.conclusion())
     assert {file.path for file in client.list_artifacts(parent_id(begun), "sweep")} == {
         *("sweep/manifest.json", "sweep/leaderboard.csv", "sweep/report.html")
     }
     manifest = Path(client.download_artifacts(parent_id(begun), "sweep/manifest.json", str(tmp_path)))
     assert json.loads(manifest.read_text())["jobs"] == [["model.units=4"], ["model.units=10"]]
+
+
+def test_the_verdict_stands_in_tags_and_metrics_of_the_parent(begun: Sweep) -> None:
+    for replicate in range(8):
+        ran(begun, 4, Status.FINISHED, 0.8 + replicate / 1000, replicate)
+        ran(begun, 10, Status.FINISHED, 0.9 + replicate / 500, replicate)
+    ended = ending.finish(begun)
+    assert ended.next_step is None, "it is decided"
+    parent = store.connect(begun.uri).get_run(parent_id(begun)).data
+    assert (parent.tags["first"], parent.tags["best_set"]) == ("model.units=10", "model.units=10")
+    assert parent.tags["verdict.level"] == "0.05"
+    assert parent.tags["conclusion"].startswith("model.units=10 is best: the other is ruled out.")
+    assert parent.metrics["kept/val_accuracy"] == pytest.approx(0.907), "the mean of the first"
+    assert (parent.metrics["first/replicates"], parent.metrics["best_set/size"]) == (8, 1)
+    assert parent.metrics["first/val_accuracy_low"] < 0.907 < parent.metrics["first/val_accuracy_high"]
+    assert "| 1 | 10 | 8 | 0.9070 |" in parent.tags["mlflow.note.content"]
 
 
 def test_a_sweep_of_which_no_job_began_is_closed_too(begun: Sweep) -> None:
@@ -157,15 +178,15 @@ def test_a_sweep_that_cannot_begin_leaves_no_parent_open(uri: str, monkeypatch: 
     assert Sweep.current() is None
 
 
-def test_what_has_no_result_is_named_in_the_note_of_a_sweep_over_seeds(begun: Sweep) -> None:
-    ran(begun, 4, Status.FINISHED, 0.8, seed=1)
-    ran(begun, 4, Status.FINISHED, 0.82, seed=2)
+def test_what_has_no_result_is_named_in_the_note_of_a_sweep_over_replicates(begun: Sweep) -> None:
+    ran(begun, 4, Status.FINISHED, 0.8, replicate=1)
+    ran(begun, 4, Status.FINISHED, 0.82, replicate=2)
     ran(begun, 10, Status.KILLED, 0.9)
     ending.finish(begun)
     note = store.connect(begun.uri).get_run(parent_id(begun)).data.tags["mlflow.note.content"]
     head, *rows = [line for line in note.splitlines() if line.startswith("|") and "---" not in line]
     assert all(row.count("|") == head.count("|") for row in rows)
-    assert rows[1] == "| - | 10 | 0 |  |  |  | 1 KILLED |"
+    assert rows[1] == "| - | 10 | 0 |  |  |  |  |  | 1 KILLED |"
 
 
 def test_a_report_that_cannot_be_made_changes_nothing_about_how_it_ended(

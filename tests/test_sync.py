@@ -96,7 +96,7 @@ def ran(root: Path, uri: str) -> Iterator[Ran]:
         tracker.log_dataset(DatasetInput("mnist", "d" * 64, "a file", {"train": 60000, "test": 10000}), "training")
         for epoch in (1, 2, 3):
             tracker.log_metrics(Measurement({"loss": 1 / epoch, "val_accuracy": epoch / 4}, epoch, 1000 * epoch))
-        tracker.log_metrics(Measurement({"best/val_accuracy": 0.75}, time_ms=4000))
+        tracker.log_metrics(Measurement({"kept/val_accuracy": 0.75}, time_ms=4000))
         tracker.log_artifact("loss.png", lambda: b"\x89PNG")
         tracker.log_model(save)
         if status is not None:
@@ -156,7 +156,7 @@ class TestSending:
         assert found["points"] == {
             "loss": [(epoch, 1 / epoch, 1000 * epoch) for epoch in (1, 2, 3)],
             "val_accuracy": [(epoch, epoch / 4, 1000 * epoch) for epoch in (1, 2, 3)],
-            "best/val_accuracy": [(0, 0.75, 4000)],
+            "kept/val_accuracy": [(0, 0.75, 4000)],
         }
         assert found["artifacts"] == {"loss.png": b"\x89PNG"}
         assert len(found["models"]) == len(found["run"]["inputs"]["dataset_inputs"]) == 1

@@ -80,6 +80,30 @@ def test_early_stopping_is_off_by_default_and_stops_when_asked(composed: Compose
     assert len(trained(composed(*stuck, *patient))[0].metrics["loss"]) == 3
 
 
+@pytest.mark.parametrize("training", ["compiled", "keras"])
+@pytest.mark.parametrize(("keep", "epoch"), [("last", 4), ("best", 2)])
+def test_the_weights_of_the_asked_for_epoch_are_kept(composed: Composed, training: str, keep: str, epoch: int) -> None:
+    config = composed(
+        *("data.limit=300", "seed=17", "training.order_seed=17", "data.split_seed=17", "optimizer=sgd"),
+        *("optimizer.lr=0.3", "training.epochs=4", f"training.engine={training}", f"training.keep={keep}"),
+    )
+    tracker, model = trained(config)
+    accuracies = tracker.metrics["val_accuracy"]
+    assert len(set(accuracies.values())) == 4, "each epoch can be told by its accuracy"
+    assert max(accuracies, key=accuracies.__getitem__) == 2
+    validation = datasets.split(datasets.load(config.data), config.data).validation
+    right = engine.predict(model, validation.images).argmax(axis=1) == validation.labels
+    assert right.mean() == pytest.approx(accuracies[epoch])
+
+
+def test_of_epochs_with_equal_accuracy_the_earliest_is_kept(composed: Composed) -> None:
+    base = ("data.limit=100", "optimizer=sgd", "optimizer.lr=1e-5")
+    tracker, best = trained(composed(*base, "training.epochs=3", "training.keep=best"))
+    assert len(set(tracker.metrics["val_accuracy"].values())) == 1
+    assert weights(best) == weights(trained(composed(*base, "training.epochs=1"))[1])
+    assert weights(best) != weights(trained(composed(*base, "training.epochs=3"))[1])
+
+
 def test_a_loss_that_is_no_number_ends_training_after_it_was_logged(composed: Composed) -> None:
     with pytest.raises(Diverged, match="the loss of epoch 1 is nan at learning rate 1e[+]30: lower optimizer.lr"):
         trained(composed("optimizer=sgd", "optimizer.lr=1e30", "training.epochs=3"))

@@ -59,7 +59,8 @@ def next_step(parent: Record, result: Comparison) -> NextStep | None:
     if count > _MOST:
         return None
     why = f"A fresh sweep of {count} new replicates, judged alone:"
-    return NextStep(why, _command(command, parent, result.best_set, _unused(with_values), count))
+    left = [row for row in with_values if row.is_best]  # those without a verdict included
+    return NextStep(why, _command(command, parent, left, _unused(with_values), count))
 
 
 def _can_be_repeated(command: str, parent: Record) -> bool:

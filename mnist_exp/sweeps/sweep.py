@@ -162,8 +162,11 @@ def take_up(
     if changed := resume.changes(identity, last, runs, configs):
         return changed
     for key, wanted in judged.items():
-        if last.tags.get(key) != wanted:
-            began = f"{key}={last.tags[key]}" if key in last.tags else f"without {key}"
+        began_with = last.tags.get(key, "")
+        if began_with != wanted and not (
+            key == "looks" and began_with.startswith(wanted)
+        ):  # the first letters of an id
+            began = f"{key}={began_with}" if began_with else f"without {key}"
             raise ConfigError.rule(key, f"must be as it was when the sweep began ({began}) to resume it", wanted)
     folder = journals.root() / last.tags["journal"]
     if not (folder / LINES).exists() and records.find(client, last.run_id).goes_on:
