@@ -13,7 +13,7 @@ from mnist_exp import cli
 from mnist_exp.analysis import frames, records
 from mnist_exp.config import RunConfig
 from mnist_exp.data import datasets
-from mnist_exp.errors import Refused, StoreAway, StoreError
+from mnist_exp.errors import Refused, StoreError
 from mnist_exp.identity import Identity
 from mnist_exp.run import Job, Progress, run
 from mnist_exp.sweeps import ending, resume
@@ -203,32 +203,14 @@ class TestSweep:
         files = {file.path for file in client.list_artifacts(parent_id(begun), "sweep")}
         assert files >= {"sweep/report.html", "sweep/leaderboard.csv"}
 
-    @pytest.mark.parametrize("away", [False, True])
-    def test_whoever_helped_one_that_was_closed_meanwhile_closes_it_again(
-        self, begun: Sweep, uri: str, root: Path, monkeypatch: pytest.MonkeyPatch, away: bool
+    def test_one_that_another_process_runs_is_not_resumed(
+        self, begun: Sweep, uri: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Its first process was being interrupted when this one began to help. The server may be away at its end."""
-
-        def broken(*_: object) -> None:
-            raise StoreAway("no server answers there")
-
         run_id = parent_id(begun)
-        began = journals.read(root / begun.key).opening
-        assert began is not None
+        monkeypatch.setattr(sweeps, "_CLOSED_S", 0.01)
+        with pytest.raises(StoreError, match=f"the sweep {run_id} must have ended to be resumed: another process"):
+            sweeps.take_up(uri, "mnist", ["seed"], 1, IDENTITY, ["seed=1"], [])
         ending.finish(begun, interrupted=True)
-        assert status(uri, run_id) == "KILLED"
-        monkeypatch.setattr(sweeps, "_helped", {begun.key: began})
-        resume.help_with(begun.key)
-        if away:
-            with monkeypatch.context() as patch, pytest.raises(Postponed):  # noqa: PT012
-                patch.setattr(records, "children", broken)
-                ending.finish(begun)
-            assert sync() == 0
-        else:
-            assert ending.finish(begun).board.others == []
-        assert status(uri, run_id) == "FAILED", "its job never began"
-        assert records.find(store.connect(uri), run_id).tags["failure"] == "1 never begun"
-        assert journals.folders(root) == []
 
     def test_one_that_goes_on_on_another_host_is_not_led_twice(self, begun: Sweep, uri: str, root: Path) -> None:
         run_id = parent_id(begun)
@@ -267,13 +249,12 @@ class TestSweep:
             assert not claim.is_new
         ending.finish(begun, interrupted=True)
 
-    def test_it_is_not_closed_while_another_process_helps(self, begun: Sweep, uri: str) -> None:
-        resume.help_with(begun.key)
-        with pytest.raises(Postponed, match="another process"):
-            ending.finish(begun, interrupted=True)
-        assert sync() == 1
-        assert status(uri, parent_id(begun)) == "RUNNING"
-        resume.help_no_more(begun.key)
+    def test_it_is_not_closed_while_another_process_runs_one_of_its_jobs(self, begun: Sweep, uri: str) -> None:
+        with resume.claimed(begun.key, IDENTITY):
+            with pytest.raises(Postponed, match="another process"):
+                ending.finish(begun, interrupted=True)
+            assert sync() == 1
+            assert status(uri, parent_id(begun)) == "RUNNING"
         assert sync() == 0
         assert status(uri, parent_id(begun)) == "KILLED"
 

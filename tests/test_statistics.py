@@ -223,4 +223,8 @@ def test_what_no_sensible_number_would_show_has_none(effect: float, critical: fl
 
 def test_a_huge_difference_takes_the_fewest() -> None:
     assert replicates_needed(one(5.0), one(0.006), one(2.4), one(7.0), 6).tolist() == [6]
-    assert replicates_needed(one(5.0), one(0.0), one(4.8), one(7.0), 8).tolist() == [8]
+
+
+def test_a_difference_without_spread_needs_no_number_of_replicates() -> None:
+    """More of them would show the same difference again, which was not enough."""
+    assert np.isnan(replicates_needed(one(5.0), one(0.0), one(4.8), one(7.0), 8)).all()

@@ -129,8 +129,8 @@ def _ruled_out_late(verdicts: Verdicts) -> Iterator[str]:
     late = [verdicts.names[at] for at in np.flatnonzero(~best[: verdicts.judged] & ~loses)]
     if late:
         yield (
-            f"Ruled out although no interval of its pairs leaves out 0: {listed(late)}. After others were ruled out, "
-            "fewer pairs are left to allow for."
+            f"Ruled out although no interval of its pairs leaves out 0: {listed(late)}. Intervals must hold for large "
+            "differences, too, and allow for all pairs; ruling out allows for those that are left."
         )
 
 

@@ -128,7 +128,7 @@ def place(a: Places, b: Places, count: int) -> Places:
 
 def _judge(test: Statistic, first: Places, second: Places, samples: int, higher: bool, level: float) -> Pairs:
     count = len(test.difference)
-    drawn = test.largest(np.arange(count)) if count else []
+    drawn = test.largest(np.arange(count), for_intervals=True) if count else []
     p = np.maximum(2 * stats.t.sf(test.t, test.df), test.least_p())
     for each in drawn:
         reached = len(each) - np.searchsorted(np.sort(each), test.seen() * (1 - TIE), side="left")
@@ -176,13 +176,14 @@ def _best(
     """Step down: drop what is worse than a survivor, judge the pairs of those left anew, until nothing is dropped.
 
     After the Model Confidence Set of Hansen, Lunde and Nason (2011), Econometrica 79, with the tests of this module.
-    The first step drops exactly the losers of pairs that differ.
+    Ruling out needs no critical value for large differences, which costs power; of two samples alone, the best set and
+    the interval decide alike. The losers of pairs that differ are dropped in any case.
     """
     left = np.ones(samples, dtype=np.bool_)
     loser = np.where((test.difference > 0) == higher, second, first) if samples else first
     while left.sum() > 1:
         among = np.flatnonzero(left[first] & left[second])
-        critical = _critical(test, test.largest(among), level)
+        critical = _critical(test, test.largest(among, for_intervals=samples == 2), level)
         worse = loser[among[test.t[among] > critical[among]]]
         if not len(worse):
             break

@@ -61,8 +61,11 @@ class Statistic:
         """Return the smallest p that the samples can have: float [m]."""
         return np.full(len(self.difference), 1 / self.draws)
 
-    def largest(self, among: Places) -> list[Floats]:
-        """Return the largest statistic among those pairs in each draw: an array for each kind of draw."""
+    def largest(self, among: Places, *, for_intervals: bool) -> list[Floats]:
+        """Return the largest statistic among those pairs in each draw: an array for each kind of draw.
+
+        ``for_intervals`` adds the kind, if there is one, without which intervals of large differences are too narrow.
+        """
         raise NotImplementedError
 
     def _if_beyond_resolution(self, statistic: Floats) -> Floats:
@@ -114,17 +117,14 @@ class SignFlips(Statistic):
         """Return the t of a statistic."""
         return math.inf if statistic >= 1 else math.sqrt((self._n - 1) / (1 - statistic**2)) * statistic
 
-    def largest(self, among: Places) -> list[Floats]:
-        """Return the largest statistic in each sign-flip: of the differences, and of their deviations from the mean.
-
-        The second is what intervals need where differences are far from 0.
-        """
-        found = [np.zeros(self.draws, dtype=np.float32) for _ in range(2)]
+    def largest(self, among: Places, *, for_intervals: bool) -> list[Floats]:
+        """Return the largest statistic in each sign-flip: of the differences; of their deviations from the mean."""
+        found = [np.zeros(self.draws, dtype=np.float32) for _ in range(1 + for_intervals)]
         for part in _slices(among):
             u, _, _ = self._scaled(part)
             varies = self.spread[part, None] > 0
             for largest, sample in zip(
-                found, (u, np.where(varies, u - u.mean(axis=1, keepdims=True), 0.0)), strict=True
+                found, (u, np.where(varies, u - u.mean(axis=1, keepdims=True), 0.0)), strict=False
             ):
                 norm = np.linalg.norm(sample, axis=1, keepdims=True)
                 unit = np.divide(sample, norm, out=np.zeros_like(sample), where=norm > 0)
@@ -169,7 +169,7 @@ class Welch(Statistic):
         a, b = self._n[self._first], self._n[self._second]
         return np.where(self.without_spread, 2 / special.comb(a + b, a), 1 / self.draws)
 
-    def largest(self, among: Places) -> list[Floats]:
+    def largest(self, among: Places, *, for_intervals: bool) -> list[Floats]:  # noqa: ARG002  both serve intervals, too
         """Return the largest Welch's t in each draw: of the wild bootstrap, and of normal samples."""
         found = []
         for mean, variance in self._kinds:

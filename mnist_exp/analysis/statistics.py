@@ -181,14 +181,14 @@ def replicates_needed(
         arms: 1 where the replicates are paired, 2 where not: so many times n - 1 are the degrees of freedom.
 
     Returns:
-        float [m]; NaN where it is more than 100,000, or ``effect`` is 0, or ``critical`` infinite.
+        float [m]; NaN where it is more than 100,000, where ``effect`` or ``sd`` is 0, or ``critical`` infinite.
     """
     level = 2 * stats.t.sf(critical, df)
     upper = sd * np.sqrt(df / stats.chi2.ppf(0.4, df))
     z = stats.norm.isf(level / 2)
     with np.errstate(divide="ignore", invalid="ignore"):
         needed = np.ceil(((z + stats.norm.ppf(_POWER)) * upper / np.abs(effect)) ** 2 + z**2 / 2)  # Guenther (1981)
-    needed[~(needed <= _MOST_NEEDED) | (level <= 0)] = math.nan
+    needed[~(needed <= _MOST_NEEDED) | (level <= 0) | (sd == 0)] = math.nan
     needed = np.where(np.isnan(needed), needed, np.maximum(needed, fewest))
     needed = np.asarray(needed)
     if len(needed) > _MOST_REFINED:

@@ -14,13 +14,13 @@ from mnist_exp.analysis.next_step import NextStep, next_step
 from mnist_exp.analysis.records import Record
 from mnist_exp.errors import Refused, StoreError
 from mnist_exp.sweeps import resume
-from mnist_exp.sweeps.sweep import Sweep, lead_at_last, lead_no_more, looked_at
+from mnist_exp.sweeps.sweep import Sweep, lead_no_more, looked_at
 from mnist_exp.text import shortened
 from mnist_exp.tracking import journal as journals
 from mnist_exp.tracking import outbox, store
 from mnist_exp.tracking.entries import VANISHED
 from mnist_exp.tracking.forwarding import JournalTracker
-from mnist_exp.tracking.journal import Busy, Reading
+from mnist_exp.tracking.journal import Reading
 from mnist_exp.tracking.sender import Unsent
 from mnist_exp.tracking.tracker import Measurement, Status, Tracker
 
@@ -62,12 +62,6 @@ def finish(sweep: Sweep, *, interrupted: bool = False) -> Ending:
     """
     now_ms = int(time.time() * 1000)
     parent = lead_no_more(sweep)
-    if parent is None:  # this process helped another
-        resume.help_no_more(sweep.key)
-        try:
-            parent = lead_at_last(sweep)
-        except Busy:
-            raise Postponed("another process leads it, and will rank it") from None
     try:
         ending = close(sweep, parent, interrupted=interrupted, time_ms=now_ms)
     except Refused:

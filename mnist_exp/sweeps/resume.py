@@ -1,12 +1,11 @@
 """Taking up a sweep or a run again: what is kept, what goes on, what is run (again), and that nobody does it twice."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import FileLock, Timeout
 
 from mnist_exp.analysis import records
 from mnist_exp.analysis.records import Record
@@ -23,7 +22,6 @@ from mnist_exp.tracking.tracker import as_override
 _NO_CONFIG = {"data", "data.path"}
 
 _remembered: dict[str | None, Sequence[Record]] = {}
-_helping: dict[str, BaseFileLock] = {}
 
 
 @dataclass(frozen=True)
@@ -78,20 +76,8 @@ def claimed(parent: str, identity: Identity) -> Iterator[Claim]:
         lock.release()
 
 
-def help_with(parent: str) -> None:
-    """Be known, as long as this process lives or until :func:`help_no_more`, as one that is at work on a sweep."""
-    lock = _helping[parent] = FileLock(_claims(parent) / f"helper-{os.getpid()}", blocking=False)
-    lock.acquire()
-
-
-def help_no_more(parent: str) -> None:
-    """The opposite."""
-    if (lock := _helping.pop(parent, None)) is not None:
-        lock.release()
-
-
 def others_at_work(parent: str) -> bool:
-    """Whether a process is at a job of the sweep or helps with it; one that leads it is not seen between two jobs."""
+    """Whether a process, such as a launcher's worker, is running a job of the sweep."""
     folder = journals.root() / parent / "claims"
     return any(journals.is_locked(file) for file in folder.glob("*") if file.suffix != ".failed")
 

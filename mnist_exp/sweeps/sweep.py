@@ -23,14 +23,11 @@ from mnist_exp.tracking.tracker import Status
 
 _VARIABLE = "MNIST_EXP_SWEEP"
 
-# As long as it takes to rank a sweep; a process that helped waits longer for the one that leads to do that.
-_CLOSED_S, _LEADER_ENDS_S = 3.0, 5.0
+# As long as it takes to rank a sweep: a process that has just ended it may still be at that.
+_CLOSED_S = 3.0
 
 # The parent runs of the sweeps that this process leads: one at most. By the lock of their journals others see that.
 _led: dict[str, JournalTracker] = {}
-
-# How the sweeps began that this process helps with.
-_helped: dict[str, Opening] = {}
 
 
 @dataclass(frozen=True)
@@ -144,12 +141,11 @@ def take_up(
 ) -> str | None:
     """Make the last sweep of the same command the current one again; or say why it cannot be.
 
-    Where another process leads it, this one helps. ``configs`` are those of its jobs, ``judged`` is how it is to be
-    judged.
+    ``configs`` are those of its jobs, ``judged`` is how it is to be judged.
 
     Raises:
         ConfigError: it began with another ``worth`` or ``looks``.
-        StoreError: the store cannot be asked what there is of it, or it goes on where this process cannot help.
+        StoreError: the store cannot be asked what there is of it, or another process runs it.
     """
     client = store.connect(uri)
     experiment_id = store.experiment_id(client, uri, experiment)
@@ -179,20 +175,19 @@ def take_up(
     opening = outbox.opening(last.name, uri, experiment, None, {"kind": "sweep"}, over, key=last.tags["journal"])
     sweep = Sweep.of(opening, uri)
     try:
-        journal = Journal(folder, new=True, patience_s=_CLOSED_S)  # for it may only be closed by somebody just now
+        journal = Journal(folder, new=True, patience_s=_CLOSED_S)
     except Busy:
-        _helped[sweep.key] = opening
-        resume.help_with(sweep.key)
-        _make_current(sweep)
-    else:
-        try:
-            parent = _lead(sweep, journal, opening)
-            parent.resume()
-            parent.set_tags({"host": journals.host()})
-        except StoreError:
-            lead_no_more(sweep)
-            parent.settle(0)
-            raise
+        raise StoreError(
+            f"the sweep {last.run_id} must have ended to be resumed: another process runs it now. Wait for its end"
+        ) from None
+    try:
+        parent = _lead(sweep, journal, opening)
+        parent.resume()
+        parent.set_tags({"host": journals.host()})
+    except StoreError:
+        lead_no_more(sweep)
+        parent.settle(0)
+        raise
     resume.remember(sweep.key, runs)
     return None
 
@@ -245,24 +240,10 @@ def _make_current(sweep: Sweep) -> None:
     os.environ[_VARIABLE] = json.dumps(asdict(sweep))
 
 
-def lead_at_last(sweep: Sweep) -> JournalTracker:
-    """The parent run of a sweep that this process helped with, once the process that led it has ended.
-
-    That one may have closed it, while it did not know yet of the jobs that were done here.
-
-    Raises:
-        Busy: it has not ended.
-    """
-    journal = Journal(journals.root() / sweep.key, new=True, patience_s=_LEADER_ENDS_S)
-    parent = JournalTracker(journal, _helped.pop(sweep.key), keyed.deliver(sweep.uri))
-    parent.resume()
-    return parent
-
-
-def lead_no_more(sweep: Sweep) -> JournalTracker | None:
-    """Let the sweep be the current one no more; the tracker of its parent run, where this process led it."""
+def lead_no_more(sweep: Sweep) -> JournalTracker:
+    """Let the sweep be the current one no more; the tracker of its parent run."""
     os.environ.pop(_VARIABLE, None)
-    return _led.pop(sweep.key, None)
+    return _led.pop(sweep.key)
 
 
 def _digest(command: Sequence[str]) -> str:

@@ -147,7 +147,7 @@ class Journal:
                 return
             except Timeout:
                 raise Busy(f"the journal {self.folder} is in use by another process") from None
-            except FileNotFoundError as error:  # who had it deleted it while we waited
+            except (FileNotFoundError, FileExistsError) as error:  # deleted by its owner between two system calls
                 if not new:
                     raise Gone(f"the journal {self.folder} is gone") from error
                 if attempt == _ATTEMPTS - 1:

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from faults import ledger
-from faults.conftest import EPOCHS, NAMES, SWEEP, Killed, Undisturbed, sweep_in
+from faults.conftest import EPOCHS, NAMES, SWEEP, Undisturbed, sweep_in
 from faults.ledger import Wrong
 from faults.program import CRASH, Program
 from mnist_exp.tracking import journal as journals
@@ -157,19 +157,3 @@ def test_the_last_line_after_an_interruption_is_the_command_that_goes_on(
         assert resumed.end() == 0, resumed.said
     assert "sweep resumed: 3 runs over seed" in resumed.lines
     assert not everything_wrong(checkout, undisturbed, interrupted).everything()
-
-
-def test_two_processes_that_resume_a_sweep_at_once_share_its_jobs(killed: Killed, undisturbed: Undisturbed) -> None:
-    with (
-        Program(killed.checkout, *SWEEP, "resume=true") as one,
-        Program(killed.checkout, *SWEEP, "resume=true") as other,
-    ):
-        codes = [one.end(), other.end()]
-    assert codes == [0, 0], f"{one.said}\n\n{other.said}"
-    assert not everything_wrong(killed.checkout, undisturbed, killed.program).everything()
-    left = map(journals.read, journals.folders(killed.journals))
-    runs = [each for each in left if each.opening is not None and each.jobs is None]
-    waited = {run.opening.name for run in runs if run.opening is not None and run.ended is None}
-    done = [found[1] for each in (one, other) for line in each.lines if (found := DONE.match(line))]
-    assert sorted(done) == sorted({*waited, "seed=3"}), "each of the unfinished ones is done, by one of the two"
-    assert sum("Ranked by" in line for each in (one, other) for line in each.lines) == 1
