@@ -6,7 +6,7 @@ The whole program, in a dozen lines::
     python -m mnist_exp -m model.units=4,10 optimizer.lr=0.001,0.01       a sweep of four
     python -m mnist_exp experiment=model_6      a file of experiments/
     mnist-exp ui                                compare them in the MLflow UI
-    mnist-exp compare                           rank the last sweep's configurations over their seeds
+    mnist-exp compare                           judge the last sweep's configurations over their replicates
     mnist-exp reproduce                         hold the six models against what was published
 
     config = compose.to_run_config(composed)              # checked before anything starts

@@ -39,7 +39,7 @@ class Job:
 
     Attributes:
         name: what the run is called.
-        group: what its configuration is called, which runs with other seeds share: MLflow's UI groups by it.
+        group: what its configuration is called; its replicates share it, so that MLflow's UI groups by it.
         overrides: the command line's overrides that make this run.
         output: Hydra's folder of the job, with ``.hydra/`` and the log in it.
         number, total: the how-manieth of how many runs, from 1.

@@ -12,7 +12,7 @@ normal samples with the variances seen.
 
 Both hold at ``level`` over all pairs together where the settings do not matter, or where values scatter evenly about
 their mean, however unequally. No test of a mean holds for all shapes: Bahadur and Savage (1956), Annals of Mathematical
-Statistics 27. docs/statistics.md shows by simulation where this one ends.
+Statistics 27. docs/statistics.md shows by simulation where this one fails.
 """
 
 import math

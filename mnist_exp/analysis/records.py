@@ -45,7 +45,7 @@ class Record:
     ended_ms: int | None = None
 
     def figure(self, metric: str) -> float | None:
-        """The last value of a metric; of ``kept/...`` in a run of before it was logged, that of the last epoch."""
+        """The last value of a metric. A run that logged no ``kept/...`` kept the weights of its last epoch."""
         return self.metrics.get(metric, self.metrics.get(metric.removeprefix("kept/")))
 
     @property

@@ -88,7 +88,7 @@ def _judge(sweep: Sweep, caveats: Sequence[str]) -> None:
 def values(runs: Sequence[Record]) -> dict[str, dict[str, dict[str, float]]]:
     """Return every metric of the finished runs: by its name, by model, by replicate.
 
-    Runs of before replicates were numbered count by their seed.
+    A run without the param ``replicate`` goes by its seed: it was made before there were replicates.
     """
     found: dict[str, dict[str, dict[str, float]]] = {}
     for record in runs:

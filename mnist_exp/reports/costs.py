@@ -71,7 +71,7 @@ def costs(comparison: Comparison, metric: str, epochs: pd.DataFrame) -> list[Poi
 
 
 def drawn(points: Sequence[Point], label: str, by: Measure) -> go.Figure:
-    """Result against cost; those that nothing beats in both are joined by a line and bear their rank."""
+    """Result against cost; those that nothing beats in both are joined by a line and labelled with their rank."""
     figure = go.Figure()
     runs = [run for point in points for run in point.runs]
     if len(runs) > len(points):
