@@ -111,7 +111,7 @@ def _app(composed: DictConfig) -> float:
             return math.nan
         case Kept(record):
             terminal.run_is_kept(job, record)
-            accuracy = record.metrics.get("kept/val_accuracy", record.metrics.get("val_accuracy", math.nan))
+            accuracy = record.figure("kept/val_accuracy", math.nan)
         case result:
             terminal.run_ends(job, result)
             accuracy = result.kept.scores["val_accuracy"]

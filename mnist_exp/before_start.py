@@ -15,11 +15,12 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from mnist_exp import project, terminal
-from mnist_exp.compose import expand, explain, of_the_run, to_run_config
+from mnist_exp.compose import expand, explain, key_of, of_the_run, to_run_config
 from mnist_exp.config import DataConfig, RunConfig
 from mnist_exp.errors import ConfigError, StoreAway, StoreError
 from mnist_exp.imports import importing
 from mnist_exp.redaction import redact, redacted_file
+from mnist_exp.tracking.tracker import as_override
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -71,18 +72,18 @@ class BeforeStart(Callback):
             own = [identity.of(each, used[0]) for each in configs]
             if len(set(own)) < len(own):  # it would count as a second sample
                 second = next(number for number, each in enumerate(own) if each in own[:number])
-                job = [override for override in kept[second] if override.partition("=")[0].lstrip("+") in keys]
+                job = [override for override in kept[second] if key_of(override) in keys]
                 raise ConfigError.rule("a sweep", "must have each job once", " ".join(job))
             whole = identity.together(own)
             command = of_the_run(config.hydra.overrides.task)
+            judged = _judged(configs[0])
             if any(each.resume for each in configs):
-                reason = sweep.take_up(uri, experiment, keys, len(jobs), whole, command, configs, _judged(configs[0]))
+                reason = sweep.take_up(uri, experiment, keys, len(jobs), whole, command, configs, judged)
                 if reason is None:
                     terminal.sweep_resumes(keys, len(jobs))
                     return
                 terminal.warning(f"not resumed: {reason}; the sweep starts afresh")
             _check_experiments(configs, used[0], away)
-            judged = _judged(configs[0])
             if isinstance(configs[0].looks, str):
                 judged["looks"] = sweep.extended(uri, configs[0].looks)
             sweep.begin(uri, experiment, keys, kept, whole, command, judged)
@@ -106,7 +107,7 @@ class BeforeStart(Callback):
 def _judged(config: RunConfig) -> dict[str, str]:
     """How the sweep is judged, as tags of its parent run."""
     tags = {} if config.worth is None else {"worth": f"{config.worth:g}"}
-    return tags | ({"looks": str(config.looks).replace("True", "true")} if config.looks else {})
+    return tags | ({"looks": as_override(config.looks)} if config.looks else {})
 
 
 def _redact_file(file: Path) -> None:

@@ -89,7 +89,7 @@ def expand(config: DictConfig) -> tuple[list[str], list[list[str]], list[DictCon
     given = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
     parser = OverridesParser.create(config_loader=loader)
     overrides = parser.parse_overrides([*given, *config.hydra.overrides.task])
-    swept = [_key(override.get_key_element()) for override in overrides if override.is_sweep_override()]
+    swept = [key_of(override.get_key_element()) for override in overrides if override.is_sweep_override()]
     keys = list(dict.fromkeys(swept))  # an experiment may sweep over a key that the command line sweeps over, too
     if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
         return keys, [], []
@@ -107,7 +107,7 @@ def this_job() -> "Job":
     sweep = Sweep.current()
     if sweep is None:
         return Job(_name(overrides), _group(overrides, ()), overrides, Path(own.runtime.output_dir))
-    varied = [override for override in overrides if _key(override) in sweep.keys]
+    varied = [override for override in overrides if key_of(override) in sweep.keys]
     name = _name(varied or overrides)
     if own.runtime.choices.get("experiment") is not None:
         overrides = (*overrides, "hydra.mode=RUN")  # an experiment may itself be a sweep; this is one run of it
@@ -123,7 +123,7 @@ def this_job() -> "Job":
 
 def of_the_run(overrides: Sequence[str]) -> tuple[str, ...]:
     """The overrides that decide what runs compute: without whether they are resumed and how their sweep is judged."""
-    return tuple(each for each in overrides if _key(each) not in ("resume", "worth", "looks"))
+    return tuple(each for each in overrides if key_of(each) not in ("resume", "worth", "looks"))
 
 
 def launched_here() -> bool:
@@ -167,7 +167,7 @@ def explain(error: Exception) -> MnistExpError | None:
     return ConfigError(" ".join(text.split()) + (f": {first_line(cause)}" if cause else ""))
 
 
-def _key(override: str) -> str:
+def key_of(override: str) -> str:
     """The key that an override sets: ``seed`` of ``++seed=1``."""
     return override.partition("=")[0].lstrip("+")
 
@@ -180,7 +180,7 @@ def _name(overrides: Sequence[str]) -> str:
 def _group(overrides: Sequence[str], varied: Sequence[str]) -> str:
     """The overrides that all replicates of a configuration share, those that vary in the sweep first."""
     apart = (REPLICATE, *SOURCES, "data.path")
-    shared = [each for each in [*varied, *overrides] if _key(each) not in apart and not each.startswith("hydra")]
+    shared = [each for each in [*varied, *overrides] if key_of(each) not in apart and not each.startswith("hydra")]
     return " ".join(dict.fromkeys(shared)) or "default"
 
 

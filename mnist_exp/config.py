@@ -216,7 +216,7 @@ class RunConfig:
     def params(self) -> dict[str, str | int | float | bool | None]:
         """The run's params under the keys that a command line takes: ``model=mlp``, ``model.units=4``.
 
-        What is no part of a run (``_NOT_OF_A_RUN``) is left out.
+        The keys in ``_NOT_OF_A_RUN`` are left out.
         """
         sections = self.plain()
         experiment = sections.pop("experiment")

@@ -6,7 +6,7 @@ has.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 REPLICATE = "replicate"
@@ -33,6 +33,11 @@ def seeds(replicate: int) -> dict[str, int]:
     if replicate == 0:
         return dict.fromkeys(SOURCES, _TUTORIAL)
     return {key: int(hashlib.sha256(f"{key} {replicate}".encode()).hexdigest()[:8], 16) for key in SOURCES}
+
+
+def without_drawn(keys: Sequence[str]) -> list[str]:
+    """Return keys without those of seeds, if the replicate that draws them is among the keys."""
+    return [key for key in keys if key not in SOURCES or REPLICATE not in keys]
 
 
 def fill(composed: Mapping[str, Any]) -> dict[str, Any]:

@@ -71,9 +71,7 @@ def comparison(result: "Comparison", step: "NextStep | None" = None) -> None:
             *params,
             f"{spread.n}{others}",
             f"{spread.mean:.4f}",
-            ""
-            if math.isnan(spread.low)
-            else f"{'~ ' if spread.approximate else ''}{spread.low:.4f} .. {spread.high:.4f}",
+            f"{'~ ' if spread.approximate else ''}{spread.low:.4f} .. {spread.high:.4f}" if spread.has_interval else "",
             f"{spread.min:.4f} .. {spread.max:.4f}" if spread.n > 1 else "",
             *([row.in_best_set()] if judged else []),
             against.interval() if against else "",
@@ -82,7 +80,7 @@ def comparison(result: "Comparison", step: "NextStep | None" = None) -> None:
             style="bold" if row.is_best and row.is_judged else None,
         )
     out.print(table)
-    if any(row.spread and row.spread.approximate and not math.isnan(row.spread.low) for row in result.rows):
+    if any(row.spread and row.spread.approximate and row.spread.has_interval for row in result.rows):
         out.print("~ approximate: fewer than 16 values", style="dim")
     if result.components is not None:
         components(result.components)
@@ -117,14 +115,13 @@ def verdicts(answers: "Sequence[ClaimAnswer]", caveats: "Sequence[str]") -> None
         table.add_row(f"[bold]{number}. {shown(claim.says)}[/]", *[""] * 6, f"[bold]{claim.verdict}[/]")
         for each in claim.answers:
             spread, decimals = each.spread, "+.4f" if each.check.than else ".4f"
-            has_interval = spread and not math.isnan(spread.low)
             reason = each.reason()
             table.add_row(
                 f"   {shown(each.check.words())}",
                 f"{each.check.published:{'+.3g' if each.check.than else '.3g'}}",
                 f"{spread.mean:{decimals}}" if spread else "no run",
                 f"{'~ ' if each.approximate else ''}{spread.low:{decimals}} .. {spread.high:{decimals}}"
-                if spread and has_interval
+                if spread and spread.has_interval
                 else "",
                 f"{spread.min:{decimals}} .. {spread.max:{decimals}}" if spread else "",
                 f"{each.percentile:.0f}" if spread else "",

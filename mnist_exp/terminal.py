@@ -68,8 +68,12 @@ def sweep_begins(keys: list[str], total: int, *, looks: bool = False) -> None:
     jobs = f"{total} runs" if total else "runs"
     out.print(f"[bold]sweep:[/] {jobs} over {shown(', '.join(keys) or 'nothing')}", soft_wrap=True)
     if looks:
+        from mnist_exp.analysis.conclusion import joined, percent
+        from mnist_exp.analysis.looks import LEVEL, SCHEDULE
+
+        planned = joined([str(n) for n in SCHEDULE])
         out.print(
-            "  It may be extended: judged with 8, 12, 16, 24 and 32 replicates, each time at 1 %.", soft_wrap=True
+            f"  It may be extended: judged with {planned} replicates, each time at {percent(LEVEL)}.", soft_wrap=True
         )
 
 
@@ -118,7 +122,7 @@ def run_ends(job: "Job", result: "Result") -> None:
 
 def run_is_kept(job: "Job", record: "Record") -> None:
     """One line: a run that an earlier command finished."""
-    accuracy = record.metrics.get("kept/val_accuracy", record.metrics.get("val_accuracy", math.nan))
+    accuracy = record.figure("kept/val_accuracy", math.nan)
     epoch = f" (epoch {record.metrics['kept/epoch']:.0f})" if "kept/epoch" in record.metrics else ""
     out.print(
         f"[green]✓[/] {_place(job)}[bold]{shown(job.name)}[/]  kept, finished before: "

@@ -25,11 +25,6 @@ IDENTITY, COMMAND = Identity("config", "data", "code", "libraries"), ("model.uni
 ACCURACIES = {4: 0.90, 10: 0.9005}
 
 
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
-
-
 @pytest.fixture
 def swept(uri: str, monkeypatch: pytest.MonkeyPatch) -> Make:
     """Makes a sweep of two configurations that scarcely differ, over some replicates."""
@@ -136,3 +131,21 @@ def test_a_sweep_that_is_judged_once_is_not_extended(uri: str, swept: Make) -> N
         ConfigError, match=r"must be true or the id of one sweep, and no sweep has that id. Received: 'ab"
     ):
         sweep.extended(uri, "abcd")
+
+
+def test_a_sweep_that_crosses_seeds_leaves_no_interval_behind(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its runs are no independent sample: neither its note nor its metrics hold a NaN in place of one."""
+    monkeypatch.setenv("MNIST_EXP_SWEEP", "for the test to take away again")
+    begun = sweep.begin(uri, "mnist", ["seed", "training.order_seed"], [], IDENTITY, COMMAND)
+    client = store.connect(uri)
+    for weights, order in ((1, 1), (1, 2), (2, 1), (2, 2)):
+        run = MlflowTracker.open(client, uri, "1", "a run", parent=parent_id(begun))
+        run.log_params({"model.units": 4, "seed": weights, "training.order_seed": order, "data.split_seed": 17})
+        run.set_tags({"dataset.digest": "d"})
+        run.log_metrics(Measurement({"kept/val_accuracy": 0.9 + weights / 100 + order / 1000}))
+        run.close(Status.FINISHED)
+    ending.finish(begun)
+    parent = client.get_run(parent_id(begun)).data
+    assert "nan" not in parent.tags["mlflow.note.content"]
+    assert "first/val_accuracy_low" not in parent.metrics
+    assert parent.metrics["kept/val_accuracy"] == pytest.approx(0.9165)

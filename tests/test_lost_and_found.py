@@ -33,11 +33,6 @@ from mnist_exp.training.epochs import Epoch
 IDENTITY = Identity("config", "data", "code", "libraries")
 
 
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
-
-
 @pytest.fixture(autouse=True)
 def root(journals_root: Path) -> Path:
     """Where the journals lie."""

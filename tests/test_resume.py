@@ -45,11 +45,6 @@ class TestIdentity:
 SWEEP = ("-m", "data=digits", "data.limit=200", "training.epochs=2", "seed=1,2")
 
 
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
-
-
 @pytest.fixture
 def sweep(
     command: Command, uri: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest

@@ -135,12 +135,6 @@ def test_a_sweep_leaves_no_secret_behind(checkout: Checkout) -> None:
     assert not [secret for secret in given if secret in said.out + said.err]
 
 
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One store for all tests of this file: creating one takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
-
-
 class TestMlflow:
     @pytest.fixture
     def tracker(self, uri: str) -> MlflowTracker:

@@ -30,11 +30,6 @@ IDENTITY = Identity("config", "data", "code", "libraries")
 COMMAND = ("model.units=4,10",)
 
 
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
-
-
 @pytest.fixture
 def begun(uri: str, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     """A sweep of two jobs; the variable that it sets goes with the test."""

@@ -28,12 +28,6 @@ Composed = Callable[..., RunConfig]
 DATASET = DatasetInput("digits", "d" * 64, "scikit-learn", {"train": 1500, "test": 297})
 
 
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One SQLite store for all tests of this file: creating one takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
-
-
 @pytest.fixture
 def opening(uri: str) -> Opening:
     """What a run begins with; its key is its own."""

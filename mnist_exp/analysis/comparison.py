@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from mnist_exp.analysis import looks, samples, statistics
@@ -203,10 +202,8 @@ def _judged(
         verdicts, seen = looks.judge_looks(values, names, samples.order_of_replicates(runs, called, planned), **options)
     else:
         verdicts = judge(values, names, **options, refusal=_refusal(coverage, sweeps))
-    rest = np.arange(1, len(verdicts.configs))
-    pairs = verdicts.of(np.zeros_like(rest), rest)
     ordered = [
-        _row(rows[config], verdicts, place, pairs, by, independent=not coverage.crossed)
+        _row(rows[config], verdicts, place, by, independent=not coverage.crossed)
         for place, config in enumerate(verdicts.configs)
     ]
     ordered += [row for config, row in rows.items() if config not in finished]
@@ -235,8 +232,8 @@ def _refusal(coverage: Coverage, sweeps: Sequence[str]) -> str:
     return ""
 
 
-def _row(row: Row, verdicts: Verdicts, place: int, pairs: Mapping[str, Any], by: Measure, *, independent: bool) -> Row:
-    """The row with what was found out about it; ``pairs`` are those of the first with each other."""
+def _row(row: Row, verdicts: Verdicts, place: int, by: Measure, *, independent: bool) -> Row:
+    """The row with what was found out about it."""
     sample = [*verdicts.samples[place].values()]
     found = statistics.spread(sample, share=by.is_share, resolution=verdicts.resolution)
     return replace(
@@ -245,5 +242,7 @@ def _row(row: Row, verdicts: Verdicts, place: int, pairs: Mapping[str, Any], by:
         spread=found if independent else replace(found, low=math.nan, high=math.nan),
         is_judged=place < verdicts.judged,
         is_best=bool(verdicts.in_best_set[place]),
-        against_first=turned({name: column[place - 1] for name, column in pairs.items()}) if place else None,
+        against_first=turned({name: column[place - 1] for name, column in verdicts.with_first.items()})
+        if place
+        else None,
     )

@@ -54,6 +54,11 @@ def sentences(verdicts: Verdicts) -> Iterator[str]:
     yield from verdicts.notes
 
 
+def joined(words: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
 def listed(names: Sequence[str]) -> str:
     """``a; b; c``, the first few of many."""
     more = len(names) - _MOST_NAMED
@@ -62,7 +67,7 @@ def listed(names: Sequence[str]) -> str:
 
 def _without_verdict(verdicts: Verdicts) -> Iterator[str]:
     counts = [len(sample) for sample in verdicts.samples]
-    seen = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    seen = _from_to(counts)
     if verdicts.refusal:
         yield f"No verdict, effect and spread only: {verdicts.refusal}."
     elif max(counts) < verdicts.fewest:
@@ -98,12 +103,17 @@ def _best(verdicts: Verdicts) -> Iterator[str]:
 def _basis(verdicts: Verdicts) -> str:
     counts = [len(sample) for sample in verdicts.samples[: verdicts.judged]]
     pairs = verdicts.judged * (verdicts.judged - 1) // 2
-    over = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    over = _from_to(counts)
     how = "replicates that they share" if verdicts.is_paired else "replicates each, unpaired"
     if verdicts.looked_at:
         return f"Each pair was judged at {percent(verdicts.level)}, at the last look that both took part in."
     what = "The pair was" if pairs == 1 else f"All {pairs:,} pairs were"
     return f"{what} judged {'' if pairs == 1 else 'together '}at {percent(verdicts.level)} over {over} {how}."
+
+
+def _from_to(counts: Sequence[int]) -> str:
+    """``8``, or ``6 to 8``."""
+    return f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
 
 
 def _without_spread(verdicts: Verdicts) -> Iterator[str]:
@@ -137,7 +147,7 @@ def _ruled_out_late(verdicts: Verdicts) -> Iterator[str]:
 def _near_the_first(verdicts: Verdicts) -> Iterator[str]:
     """Of the others that may be best: which are equivalent to the first, and what would decide the rest."""
     rest = np.arange(1, verdicts.judged)
-    columns = verdicts.of(np.zeros_like(rest), rest)
+    columns = verdicts.with_first
     first = verdicts.names[0]
     alike = [at for at in rest if columns["verdict"][at - 1] == EQUIVALENT]
     if alike:

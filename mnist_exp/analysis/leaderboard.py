@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mnist_exp.analysis.records import Record
-from mnist_exp.replicate import REPLICATE, SOURCES
+from mnist_exp.replicate import without_drawn
 
 # What the ranking shows of a run beside its params: a metric and its heading. Test scores are shown, never ranked by.
 COLUMNS = (
@@ -56,15 +56,14 @@ class Leaderboard:
 
 
 def rank(records: Sequence[Record]) -> Leaderboard:
-    """Order ``records``; one that is not FINISHED has no rank, whatever it reached, nor has a range test."""
+    """Order the finished runs, the best first. Range tests and runs that did not finish get no rank."""
     figures = {record.run_id: record.figure(RANKED_BY) for record in records if record.status == "FINISHED"}
     range_tests = [record for record in records if record.status == "FINISHED" and record.is_range_test]
     without_rank = {record.run_id for record in range_tests}
     finished = [each for each in records if figures.get(each.run_id) is not None and each.run_id not in without_rank]
     ended_well = without_rank | {record.run_id for record in finished}
-    keys = differing_keys([record.params for record in records])
     return Leaderboard(
-        keys=[key for key in keys if key not in SOURCES or REPLICATE not in keys],  # a replicate says its seeds
+        keys=without_drawn(differing_keys([record.params for record in records])),
         ranked=sorted(finished, key=lambda record: -(figures[record.run_id] or 0.0)),
         range_tests=range_tests,
         others=[record for record in records if record.run_id not in ended_well],

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mnist_exp.analysis.conclusion import listed, percent
+from mnist_exp.analysis.conclusion import joined, listed, percent
 from mnist_exp.analysis.inference import Pairs, place
 from mnist_exp.analysis.verdicts import EQUIVALENT, Sample, Verdicts, judge
 
@@ -73,7 +73,7 @@ class Looks:
         """Yield when it was looked at, what was ruled out, and what comes next."""
         planned = ", ".join(map(str, SCHEDULE))
         if self.taken:
-            at = _and([str(look.n) for look in self.taken])
+            at = joined([str(look.n) for look in self.taken])
             yield (
                 f"Looked at with {at} replicates, each look at {percent(LEVEL)}; planned are {planned}, together at "
                 f"{percent(LEVEL * len(SCHEDULE))}."
@@ -121,7 +121,7 @@ def judge_looks(
         if verdicts.result is None:
             continue
         judged = verdicts.configs[: verdicts.judged]
-        out = [config for config in judged if config not in verdicts.best_set]
+        out = [config for config, is_best in zip(judged, verdicts.result.best, strict=True) if not is_best]
         for config in out:
             del left[config]
         found.append(verdicts)
@@ -148,18 +148,15 @@ def _together(
     used = {config: sample for each in found for config, sample in zip(each.configs, each.samples, strict=True)}
     first, second = np.triu_indices(len(order), 1)
     columns = {name: np.full(len(first), np.nan) for name in _COLUMNS}
-    for at, (i, j) in enumerate(zip(first, second, strict=True)):
-        a, b = order[i], order[j]
-        for verdicts, places_of in zip(reversed(found), reversed(places), strict=True):
-            if a in places_of and b in places_of:
-                turned = places_of[a] > places_of[b]
-                low, high = np.sort([[places_of[a]], [places_of[b]]], axis=0)
-                own = place(low, high, verdicts.judged)[0]
-                for name in _COLUMNS:
-                    source = _TURNED.get(name, name) if turned else name
-                    sign = -1 if turned and name in _TURNED else 1
-                    columns[name][at] = sign * getattr(verdicts.result, source)[own]
-                break
+    for verdicts, places_of in zip(reversed(found), reversed(places), strict=True):
+        at = np.array([places_of.get(config, -1) for config in order])
+        a, b = at[first], at[second]
+        here = (a >= 0) & (b >= 0) & np.isnan(columns["difference"])  # later looks come first
+        own, turned = place(np.minimum(a, b)[here], np.maximum(a, b)[here], verdicts.judged), (a > b)[here]
+        for name in _COLUMNS:
+            as_it_is = getattr(verdicts.result, name)[own]
+            other_way = -getattr(verdicts.result, _TURNED[name])[own] if name in _TURNED else as_it_is
+            columns[name][here] = np.where(turned, other_way, as_it_is)
     last = found[-1]
     result = Pairs(first, second, **columns, best=np.array([config in left for config in order]))
     everyone = [*order, *rest]
@@ -176,7 +173,3 @@ def _together(
         looked_at=len(found) > 1,
         resolution=last.resolution,
     )
-
-
-def _and(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

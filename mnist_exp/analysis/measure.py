@@ -10,7 +10,7 @@ from mnist_exp.analysis.frames import EPOCH_METRICS
 from mnist_exp.analysis.records import Record
 from mnist_exp.errors import ConfigError
 
-_HIGHER_IS_BETTER = ("accuracy", "recall")
+_SHARES = ("accuracy", "recall")
 _LOWER_IS_BETTER = ("loss", "seconds", "parameters")
 _TIMES = ("train_seconds", "epoch_seconds")
 
@@ -32,7 +32,7 @@ class Measure:
     @property
     def is_share(self) -> bool:
         """Whether it lies in 0..1."""
-        return any(word in self.metric for word in _HIGHER_IS_BETTER)
+        return is_share(self.metric)
 
     @property
     def is_validation_share(self) -> bool:
@@ -55,7 +55,7 @@ class Measure:
     def values(self, records: Sequence[Record], epochs: pd.DataFrame) -> dict[str, float]:
         """Return the value of each finished run that has a finite one, by run id.
 
-        Times leave out what is done once: the first epoch, which holds compiling, is no part of them.
+        Times leave out the first epoch, which includes compiling.
 
         Args:
             records: the runs.
@@ -90,6 +90,11 @@ class Measure:
         return last | {str(run_id): float(value) for run_id, value in at_kept.items()} | logged
 
 
+def is_share(metric: str) -> bool:
+    """Return whether a metric lies in 0..1; of these, more is better."""
+    return any(word in metric for word in _SHARES)
+
+
 def steady_seconds(records: Sequence[Record], epochs: pd.DataFrame, *, whole_run: bool) -> dict[str, float]:
     """Return the median seconds of each run's epochs but its first, times their number for the ``whole_run``.
 
@@ -118,7 +123,7 @@ def measure(metric: str, by: str = "kept", *, direction: str | None = None, allo
             f"--metric {metric} would choose by test scores, and leave no test of the choice. Rank by val_accuracy or "
             "val_loss and report the test score of what that chose; --allow-test ranks by it all the same"
         )
-    higher = any(word in metric for word in _HIGHER_IS_BETTER)
+    higher = is_share(metric)
     if direction is None and not higher and not any(word in metric for word in _LOWER_IS_BETTER):
         raise ConfigError(f"--metric {metric} is not known to be better high or low: add --direction max, or min")
     return Measure(metric, by, higher if direction is None else direction == "max")

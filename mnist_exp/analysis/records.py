@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from mnist_exp.errors import Refused, StoreError
 from mnist_exp.tracking.store import storing
@@ -44,9 +44,13 @@ class Record:
     tags: dict[str, str]
     ended_ms: int | None = None
 
-    def figure(self, metric: str) -> float | None:
+    @overload
+    def figure(self, metric: str) -> float | None: ...
+    @overload
+    def figure(self, metric: str, missing: float) -> float: ...
+    def figure(self, metric: str, missing: float | None = None) -> float | None:
         """The last value of a metric. A run that logged no ``kept/...`` kept the weights of its last epoch."""
-        return self.metrics.get(metric, self.metrics.get(metric.removeprefix("kept/")))
+        return self.metrics.get(metric, self.metrics.get(metric.removeprefix("kept/"), missing))
 
     @property
     def is_range_test(self) -> bool:

@@ -173,7 +173,7 @@ class Welch(Statistic):
         """Return the largest Welch's t in each draw: of the wild bootstrap, and of normal samples."""
         found = []
         for mean, variance in self._kinds:
-            # The samples as they are count as a draw that reaches whatever was seen.
+            # Draw 0 is the data themselves, which reach any statistic that was seen.
             largest = np.full(self.draws, math.inf)
             largest[1:] = 0.0
             for part in _slices(among):

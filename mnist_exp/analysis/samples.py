@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
+from mnist_exp.analysis.conclusion import joined
 from mnist_exp.analysis.records import Record
 from mnist_exp.analysis.verdicts import natural
 from mnist_exp.replicate import REPLICATE, SOURCES, seeds
@@ -118,9 +119,9 @@ class Coverage:
         if not varied:
             return "The runs of a configuration have no seed in which they differ: no source of variance is covered."
         if not same:
-            return f"Covers every source of variance: {_and(varied)}."
+            return f"Covers every source of variance: {joined(varied)}."
         was = "was" if len(same) == 1 and same[0] != SOURCES["seed"] else "were"
-        return f"Covers {_and(varied)} only: {_and(same)} {was} the same in all replicates."
+        return f"Covers {joined(varied)} only: {joined(same)} {was} the same in all replicates."
 
 
 def coverage(samples: Mapping[Config, Sequence[Record]]) -> Coverage:
@@ -158,7 +159,3 @@ def validation_images(records: Sequence[Record]) -> int | None:
     counts = {record.tags.get("dataset.validation_images", "") for record in records}
     text = counts.pop() if len(counts) == 1 else ""
     return int(text) if text.isdecimal() and int(text) > 0 else None
-
-
-def _and(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

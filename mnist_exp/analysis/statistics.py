@@ -45,8 +45,13 @@ class Spread:
     max: float
 
     @property
+    def has_interval(self) -> bool:
+        """Whether ``low`` and ``high`` are known."""
+        return not math.isnan(self.low)
+
+    @property
     def approximate(self) -> bool:
-        """Whether there are too few values for the interval to hold its level whatever their shape."""
+        """Whether there are fewer than 16 values, too few for the interval to hold its level if they are skewed."""
         return self.n < APPROXIMATE_BELOW
 
 

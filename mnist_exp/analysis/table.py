@@ -84,7 +84,7 @@ def compare(
 
 
 def _numbered(config: tuple[Hashable, ...], figures: Sequence[float]) -> dict[Hashable, float]:
-    """Values that share nothing, under keys that no other configuration has, whatever the order of rows."""
+    """Number the sorted values under keys of this configuration alone, so that it is compared unpaired."""
     return {(*config, number): figure for number, figure in enumerate(sorted(figures))}
 
 

@@ -118,6 +118,12 @@ class Verdicts:
         configs[:] = self.configs
         return pd.DataFrame({"a": configs[a], "b": configs[b], **self.of(a, b)})
 
+    @cached_property
+    def with_first(self) -> dict[str, NDArray[Any]]:
+        """:meth:`of` the first configuration and each other, in order."""
+        others = np.arange(1, len(self.configs))
+        return self.of(np.zeros_like(others), others)
+
     def of(self, a: Places, b: Places) -> dict[str, NDArray[Any]]:
         """Return the columns of :attr:`pairs`, but the first two, for pairs of places ``a < b``."""
         counts = np.array([len(sample) for sample in self.samples])

@@ -104,5 +104,5 @@ def _strips(answers: Sequence[Answer]) -> "go.Figure":
         figure.add_vrect(check.low, check.high, fillcolor=drawing.WINNER, opacity=0.12, line_width=0)
     elif kinds == {"same"}:
         figure.add_vrect(-check.margin, check.margin, fillcolor=drawing.WINNER, opacity=0.12, line_width=0)
-    figure.update_layout(legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0})
+    figure.update_layout(legend=drawing.legend_above())
     return drawing.styled(figure, height=110 + 44 * len(names))

@@ -15,7 +15,7 @@ from mnist_exp.analysis.looks import SCHEDULE
 from mnist_exp.analysis.next_step import NextStep
 from mnist_exp.analysis.records import Record
 from mnist_exp.analysis.samples import NOT_OF_A_CONFIGURATION, replicate_names, seeds_of
-from mnist_exp.replicate import REPLICATE
+from mnist_exp.replicate import without_drawn
 from mnist_exp.reports import charts
 from mnist_exp.reports.charts import MISSING
 from mnist_exp.reports.page import Page
@@ -95,9 +95,9 @@ def _swept(records: Sequence[Record], keys: Sequence[str]) -> list[_Swept]:
 
 
 def _repeated(differing: Sequence[str]) -> list[str]:
-    """The keys in which runs of one configuration differ; a replicate stands for the seeds that it draws."""
-    keys = [key for key in NOT_OF_A_CONFIGURATION if key in differing]
-    return [REPLICATE] if REPLICATE in keys else keys
+    """The keys in which runs of one configuration differ."""
+    shown = without_drawn(differing)
+    return [key for key in NOT_OF_A_CONFIGURATION if key in shown]
 
 
 @dataclass(frozen=True)

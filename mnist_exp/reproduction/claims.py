@@ -49,7 +49,7 @@ class Answer:
 
     @property
     def approximate(self) -> bool:
-        """Whether the interval is a t interval of too few values to hold its level whatever their shape."""
+        """Whether the interval is a t interval of fewer than 16 values."""
         return self.spread is not None and self.spread.n > 1 and self.spread.approximate and not self.check.than
 
     def reason(self) -> str:

@@ -27,6 +27,7 @@ import numpy as np
 from scipy import stats
 
 from mnist_exp.analysis import inference
+from mnist_exp.analysis.measure import is_share
 
 _ROUNDING = 0.005  # published figures are whole percents; a difference of two has twice that
 _TOLERANCE = 1e-9  # of floating-point arithmetic: 0.95 - 0.005
@@ -83,7 +84,7 @@ class Check:
     @property
     def share(self) -> bool:
         """Whether the values lie in 0..1: accuracies and recalls do, differences and learning rates do not."""
-        return not self.than and ("accuracy" in self.metric or "recall" in self.metric)
+        return not self.than and is_share(self.metric)
 
     def words(self) -> str:
         """``model_2 minus model_1, accuracy``."""

@@ -220,7 +220,9 @@ def _first_metrics(result: Comparison | None) -> dict[str, float]:
     """The figures of the configuration with the best mean."""
     if result is None or result.first is None or (spread := result.first.spread) is None:
         return {}
-    interval = {"first/val_accuracy_low": spread.low, "first/val_accuracy_high": spread.high} if spread.n > 1 else {}
+    interval = (
+        {"first/val_accuracy_low": spread.low, "first/val_accuracy_high": spread.high} if spread.has_interval else {}
+    )
     best_set = {"best_set/size": len(result.best_set)} if result.verdicts.result is not None else {}
     return {
         "kept/val_accuracy": spread.mean,  # under the name that its runs have: lists of runs are ordered by it
@@ -256,7 +258,8 @@ def _configurations(result: Comparison) -> list[str]:
     for place, row in enumerate(result.rows, 1):
         figures = [""] * 5
         if row.spread:
-            interval = f"{row.spread.low:.4f} .. {row.spread.high:.4f}" if row.spread.n > 1 else "one replicate"
+            without = "one replicate" if row.spread.n == 1 else ""
+            interval = f"{row.spread.low:.4f} .. {row.spread.high:.4f}" if row.spread.has_interval else without
             against = row.against_first
             figures = [
                 f"{row.spread.mean:.4f}",
