@@ -15,8 +15,8 @@ from collections.abc import Callable
 import measure
 import numpy as np
 
+from mnist_exp.base.imports import import_tensorflow
 from mnist_exp.data.datasets import Split
-from mnist_exp.training.startup import import_tensorflow
 
 Rival = Callable[[int], list[float]]
 """Trains for so many epochs; gives the seconds that each took."""

@@ -15,8 +15,8 @@ import numpy as np
 from scipy import stats
 from simulated import HUMPED, LONG_TAIL, MODELS, SHAPES, TIGHT, WIDE, Measures, Random, Setting, Tables, former, mixed
 
-from mnist_exp.analysis import inference, statistics
-from mnist_exp.analysis.inference import LEVEL
+from mnist_exp.statistics import estimates, inference
+from mnist_exp.statistics.inference import LEVEL
 
 SD = 0.005  # of SHAPES
 SIZES = (6, 8, 16, 32)  # replicates
@@ -198,7 +198,7 @@ def means(tables: Tables) -> None:
     """How often does the t interval of one configuration contain its mean?"""
 
     def once(setting: Setting, n: int, random: Random) -> Measures:
-        found = statistics.spread(setting.draw(random, n)[0], share=True)
+        found = estimates.spread(setting.draw(random, n)[0], share=True)
         return {"covered": float(found.low <= setting.means[0] <= found.high)}
 
     for name, shape in {**SHAPES, **MODELS}.items():
@@ -213,11 +213,11 @@ def chances(tables: Tables) -> None:
     def once(p: float, n: int, paired: bool, random: Random) -> Measures:
         if paired:
             wins = np.array([random.binomial(n, p)])
-            found = statistics.chances_paired(wins, np.zeros_like(wins), np.array([n]))
+            found = estimates.chances_paired(wins, np.zeros_like(wins), np.array([n]))
         else:
             a, b = random.normal(math.sqrt(2) * stats.norm.ppf(p), size=n), random.normal(size=n)
             size = np.array([float(n)])
-            found = statistics.chances_unpaired(np.array([statistics.mann_whitney(a, b)]), size, size)
+            found = estimates.chances_unpaired(np.array([estimates.mann_whitney(a, b)]), size, size)
         low, high = float(found.low[0]), float(found.high[0])
         return {"covered": float(low <= p <= high), "width": high - low}
 
@@ -238,7 +238,7 @@ def needed(tables: Tables) -> None:
         if pairs.differs[0]:
             return {}
         seen = pairs.spread[:1], pairs.critical[:1], pairs.df[:1]
-        count = statistics.replicates_needed(np.array([SD]), *seen, inference.fewest())[0]
+        count = estimates.replicates_needed(np.array([SD]), *seen, inference.fewest())[0]
         if math.isnan(count):
             return {}
         return {"shown": float(setting.judge(setting.draw(random, int(count))).low[0] > 0), "count": count}

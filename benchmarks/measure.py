@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mnist_exp.compose import compose, to_run_config
-from mnist_exp.config import RunConfig
+from mnist_exp.app.compose import compose, to_run_config
+from mnist_exp.config.schema import RunConfig
 from mnist_exp.data import datasets
 from mnist_exp.data.datasets import Dataset, Split
-from mnist_exp.tracking import store
+from mnist_exp.tracking.mlflow import store
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

@@ -11,9 +11,9 @@ import measure
 
 from mnist_exp import load_runs
 from mnist_exp.analysis.frames import EPOCH_METRICS
-from mnist_exp.tracking import store
-from mnist_exp.tracking.mlflow import MlflowTracker
-from mnist_exp.tracking.tracker import Status
+from mnist_exp.tracking.mlflow import store
+from mnist_exp.tracking.mlflow.tracker import MlflowTracker
+from mnist_exp.tracking.protocols import Status
 
 
 def main() -> None:

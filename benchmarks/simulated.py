@@ -13,9 +13,9 @@ import measure
 import numpy as np
 from scipy import stats
 
-from mnist_exp.analysis import inference
-from mnist_exp.analysis.inference import LEVEL, Pairs
-from mnist_exp.analysis.resampling import Floats
+from mnist_exp.statistics import inference
+from mnist_exp.statistics.inference import LEVEL, Pairs
+from mnist_exp.statistics.resampling import Floats
 
 Random = np.random.Generator
 Measures = Mapping[str, float]

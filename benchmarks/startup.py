@@ -6,7 +6,7 @@ COMMANDS = {
     "import hydra": ["-c", "import hydra"],
     "python -m mnist_exp --help": ["-m", "mnist_exp", "--help"],
     "python -m mnist_exp --cfg job": ["-m", "mnist_exp", "--cfg", "job"],
-    "mnist-exp --help": ["-c", "import sys; from mnist_exp.cli import main; sys.exit(main(['--help']))"],
+    "mnist-exp --help": ["-c", "import sys; from mnist_exp.commands.cli import main; sys.exit(main(['--help']))"],
 }
 
 

@@ -11,16 +11,17 @@ from pathlib import Path
 
 import measure
 
-from mnist_exp.training.startup import import_tensorflow
+from mnist_exp.base.imports import import_tensorflow
 
 
 def main() -> None:
     quick = measure.is_quick(__doc__)
     import_tensorflow()
-    from mnist_exp.run import Job, Progress, run
-    from mnist_exp.tracking import journal, keyed, outbox, store
-    from mnist_exp.tracking.forwarding import JournalTracker
-    from mnist_exp.tracking.journal import Journal
+    from mnist_exp.runs.run import Job, Progress, run
+    from mnist_exp.tracking.mlflow import keyed, store
+    from mnist_exp.tracking.spool import journal
+    from mnist_exp.tracking.spool.journal import Journal
+    from mnist_exp.tracking.spool.tracker import JournalTracker, new_opening
     from mnist_exp.training import engine
 
     config = measure.config("experiment=model_5", *(["training.epochs=20"] if quick else []))
@@ -39,7 +40,7 @@ def main() -> None:
 
         def whole() -> list[float]:
             began = time.perf_counter()
-            opening = outbox.opening("model_5", uri, dataset.name, None, {})
+            opening = new_opening("model_5", uri, dataset.name, None, {})
             own = Journal(folder / "journal" / opening.key, new=True)
             tracker = JournalTracker(own, opening, keyed.deliver(uri))
             with tempfile.TemporaryDirectory() as output:

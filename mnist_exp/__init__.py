@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mnist_exp.analysis.frames import Runs, load_runs
-    from mnist_exp.analysis.table import compare
+    from mnist_exp.statistics.table import compare
 
 __all__ = ["Runs", "compare", "load_runs"]
 
@@ -32,4 +32,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"mnist_exp.analysis.{'table' if name == 'compare' else 'frames'}"), name)
+    return getattr(import_module(f"mnist_exp.{'statistics.table' if name == 'compare' else 'analysis.frames'}"), name)

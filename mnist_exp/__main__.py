@@ -4,12 +4,12 @@ import gc
 import sys
 
 if {"-h", "--help"} & set(sys.argv[1:]):
-    from mnist_exp import help as help_text
+    from mnist_exp.app import help as help_text
 
     print(help_text.text(sys.argv[1:]))
     sys.exit(0)
 
-from mnist_exp.application import main
+from mnist_exp.app.application import main
 
 code = main()
 gc.freeze()  # the interpreter's last collections would look at all of TensorFlow once more, for two seconds

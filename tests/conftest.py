@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from mnist_exp.analysis.records import Record
-from mnist_exp.config import RunConfig
+from mnist_exp.config.schema import RunConfig
 from mnist_exp.data.files import Arrays
+from mnist_exp.tracking.mlflow.records import Record
 
 if TYPE_CHECKING:
     from recording import Begin
 
     from mnist_exp.sweeps.sweep import Sweep
-    from mnist_exp.tracking.tracker import Tracker
+    from mnist_exp.tracking.protocols import Tracker
 
 # The same examples every time, none of them kept on disk, however slow the machine; HYPOTHESIS_PROFILE=search looks
 # for new ones.
@@ -52,7 +52,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def journals_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the test's journals lie."""
-    from mnist_exp.tracking import journal
+    from mnist_exp.tracking.spool import journal
 
     monkeypatch.setattr(journal, "root", lambda: tmp_path / "journal")
     return tmp_path / "journal"
@@ -75,9 +75,9 @@ def begin(folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptu
     """Begins a run whose journal is sent to the store that is given."""
     from recording import OPENING
 
-    from mnist_exp.tracking import sender
-    from mnist_exp.tracking.forwarding import JournalTracker
-    from mnist_exp.tracking.journal import Journal
+    from mnist_exp.tracking.spool import sender
+    from mnist_exp.tracking.spool.journal import Journal
+    from mnist_exp.tracking.spool.tracker import JournalTracker
 
     monkeypatch.setattr(sender, "_FIRST_PAUSE_S", 0.001)
     caplog.set_level(logging.CRITICAL)
@@ -90,7 +90,8 @@ def begin(folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptu
 
 def parent_id(sweep: "Sweep") -> str:
     """The id of a sweep's parent run, which its own journal may not have brought to the store yet."""
-    from mnist_exp.tracking import journal, keyed
+    from mnist_exp.tracking.mlflow import keyed
+    from mnist_exp.tracking.spool import journal
 
     if (there := sweep.parent()) is not None:
         return there.run_id
@@ -102,7 +103,7 @@ def parent_id(sweep: "Sweep") -> str:
 @pytest.fixture
 def composed() -> Callable[..., RunConfig]:
     """Compose and check a config, on the embedded digits unless told otherwise."""
-    from mnist_exp.compose import compose, to_run_config
+    from mnist_exp.app.compose import compose, to_run_config
 
     def make(*overrides: str) -> RunConfig:
         own = [] if any(each.startswith("data=") for each in overrides) else ["data=digits"]
@@ -183,8 +184,7 @@ class SweepStore:
 @pytest.fixture(scope="session")
 def sweep_store(tmp_path_factory: pytest.TempPathFactory) -> SweepStore:
     """Runs the README's sweep once for all tests that look at it: one process that imports TensorFlow."""
-    from mnist_exp.analysis import records
-    from mnist_exp.tracking import store
+    from mnist_exp.tracking.mlflow import records, store
 
     checkout = copy_project(tmp_path_factory.mktemp("sweep") / "my project")
     outcome = checkout.run("-m", "model.units=4,10", "optimizer.lr=0.001,0.01", "data=digits")
@@ -204,9 +204,10 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     """The real main function in this process; gives its exit code and what it wrote to standard error."""
     import absl.logging
 
-    from mnist_exp import application, project
+    from mnist_exp.app import application
+    from mnist_exp.base import paths
 
-    monkeypatch.setattr(project, "root", lambda: tmp_path)
+    monkeypatch.setattr(paths, "root", lambda: tmp_path)
     # Hydra closes every log handler, and absl's closes its stream: where TensorFlow was imported before, pytest's own.
     absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 

@@ -5,19 +5,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mnist_exp.errors import StoreError
-from mnist_exp.tracking import journal as journals
-from mnist_exp.tracking.forwarding import JournalTracker
-from mnist_exp.tracking.journal import Opening
-from mnist_exp.tracking.tracker import (
-    Content,
-    DatasetInput,
-    Measurement,
-    ModelFolder,
-    ParamValue,
-    Status,
-    Tracker,
-)
+from mnist_exp.base.errors import StoreError
+from mnist_exp.tracking.protocols import Content, DatasetInput, Measurement, ModelFolder, ParamValue, Status, Tracker
+from mnist_exp.tracking.spool import journal as journals
+from mnist_exp.tracking.spool.journal import Opening
+from mnist_exp.tracking.spool.tracker import JournalTracker
 
 OPENING = Opening("KEY", "a run", "sqlite:///x.db", "mnist", "parent", {"heartbeat": "1"}, 1_700_000_000_000, "host")
 DATASET = DatasetInput("digits", "d" * 64, "scikit-learn", {"train": 1500, "test": 297})

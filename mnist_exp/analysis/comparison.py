@@ -11,17 +11,17 @@ from typing import Any
 
 import pandas as pd
 
-from mnist_exp.analysis import looks, samples, statistics
-from mnist_exp.analysis.against import Against, turned
-from mnist_exp.analysis.components import Components, components
-from mnist_exp.analysis.leaderboard import differing_keys
+from mnist_exp.analysis import looks, samples
 from mnist_exp.analysis.looks import Looks
-from mnist_exp.analysis.measure import Measure
-from mnist_exp.analysis.records import Record
+from mnist_exp.analysis.ranking import Measure, differing_keys
 from mnist_exp.analysis.samples import Config, Coverage
-from mnist_exp.analysis.statistics import Spread
-from mnist_exp.analysis.verdicts import Verdicts, judge
-from mnist_exp.errors import ConfigError
+from mnist_exp.base.errors import ConfigError
+from mnist_exp.statistics import estimates
+from mnist_exp.statistics.components import Components, components
+from mnist_exp.statistics.conclusion import Against, turned
+from mnist_exp.statistics.estimates import Spread
+from mnist_exp.statistics.verdicts import Verdicts, judge
+from mnist_exp.tracking.mlflow.records import Record
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ def _refusal(coverage: Coverage, sweeps: Sequence[str]) -> str:
 def _row(row: Row, verdicts: Verdicts, place: int, by: Measure, *, independent: bool) -> Row:
     """The row with what was found out about it."""
     sample = [*verdicts.samples[place].values()]
-    found = statistics.spread(sample, share=by.is_share, resolution=verdicts.resolution)
+    found = estimates.spread(sample, share=by.is_share, resolution=verdicts.resolution)
     return replace(
         row,
         # Runs that share seeds are no independent sample: a t interval of their mean would be too narrow.

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from mnist_exp.analysis import records
-from mnist_exp.analysis.records import Record
-from mnist_exp.tracking import store
+from mnist_exp.tracking.mlflow import records, store
+from mnist_exp.tracking.mlflow.records import Record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from mnist_exp.analysis.conclusion import joined, listed, percent
-from mnist_exp.analysis.inference import Pairs, place
-from mnist_exp.analysis.verdicts import EQUIVALENT, Sample, Verdicts, judge
+from mnist_exp.statistics.conclusion import joined, listed, percent
+from mnist_exp.statistics.inference import Pairs, place
+from mnist_exp.statistics.verdicts import EQUIVALENT, Sample, Verdicts, judge
 
 SCHEDULE = (8, 12, 16, 24, 32)
 LEVEL = 0.01
@@ -100,7 +100,7 @@ def judge_looks(
     """Judge at each planned look that is reached, and put the verdicts of all of them together.
 
     Args:
-        samples, names, higher, worth, resolution: as :func:`~mnist_exp.analysis.verdicts.judge` takes them.
+        samples, names, higher, worth, resolution: as :func:`~mnist_exp.statistics.verdicts.judge` takes them.
         order: all replicates, in the order in which they were added.
     """
     options: dict[str, Any] = {"higher": higher, "worth": worth, "level": LEVEL, "resolution": resolution}

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from mnist_exp.analysis.comparison import Comparison, Row
 from mnist_exp.analysis.looks import Looks
-from mnist_exp.analysis.records import Record
-from mnist_exp.analysis.verdicts import UNDECIDED, natural
-from mnist_exp.replicate import REPLICATE, SOURCES
+from mnist_exp.config.replicate import REPLICATE, SOURCES
+from mnist_exp.statistics.verdicts import UNDECIDED, natural
+from mnist_exp.tracking.mlflow.records import Record
 
 _FIRST_SWEEP = 8  # replicates, where there was no verdict yet: two more than a verdict takes
 _MOST = 1000  # replicates: a longer sweep is not proposed

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mnist_exp.analysis.conclusion import joined
-from mnist_exp.analysis.records import Record
-from mnist_exp.analysis.verdicts import natural
-from mnist_exp.replicate import REPLICATE, SOURCES, seeds
+from mnist_exp.config.replicate import REPLICATE, SOURCES, seeds
+from mnist_exp.statistics.conclusion import joined
+from mnist_exp.statistics.verdicts import natural
+from mnist_exp.tracking.mlflow.records import Record
 
 Config = tuple[tuple[str, str], ...]
 """The keys of a configuration and their values, sorted."""

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnist_exp import tables, terminal
-from mnist_exp.analysis import comparison, frames, records, samples
+from mnist_exp.analysis import comparison, frames, samples
 from mnist_exp.analysis.comparison import Comparison
-from mnist_exp.analysis.measure import measure
 from mnist_exp.analysis.next_step import next_step
-from mnist_exp.analysis.records import Record
-from mnist_exp.errors import ConfigError, StoreError
+from mnist_exp.analysis.ranking import measure
+from mnist_exp.base.errors import ConfigError, StoreError
 from mnist_exp.sweeps.sweep import looked_at
-from mnist_exp.tracking import store
+from mnist_exp.terminal import messages, tables
+from mnist_exp.tracking.mlflow import records, store
+from mnist_exp.tracking.mlflow.records import Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     step = next_step(sweep, result) if sweep else None
     if any(record.status == "RUNNING" for record in [*found, *([sweep] if sweep else [])]):
-        terminal.warning("not all of these runs have ended: this is what is there so far")
+        messages.warning("not all of these runs have ended: this is what is there so far")
     match arguments.format:
         case "table":
             tables.comparison(result, step)
@@ -61,10 +61,9 @@ def run(arguments: argparse.Namespace) -> int:
             frame = _frame(result, pairs=arguments.pairs)
             _write(frame.to_json(orient="records", indent=2) + "\n", arguments.output)
         case "html":
-            from mnist_exp.reports import gather
-            from mnist_exp.reports import sweep as sweep_report
+            from mnist_exp.reports import sweep_report
 
-            page = sweep_report.html(gather.sweep(client, uri, result, epochs, sweep, step))
+            page = sweep_report.html(sweep_report.gather(client, uri, result, epochs, sweep, step))
             _write(page, arguments.output or "comparison.html")
     return 0
 
@@ -143,4 +142,4 @@ def _write(text: str, output: str | None) -> None:
         Path(output).write_text(text)
     except OSError as error:
         raise ConfigError(f"--output {output} cannot be written: {error.strerror}") from None
-    terminal.out.print(f"written: {output}", markup=False, soft_wrap=True)
+    messages.out.print(f"written: {output}", markup=False, soft_wrap=True)

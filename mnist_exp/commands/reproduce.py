@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from mnist_exp import tables, terminal
-from mnist_exp.analysis.records import Record
-from mnist_exp.compose import is_sweep
-from mnist_exp.errors import ConfigError, StoreError
-from mnist_exp.replicate import REPLICATE, SOURCES
-from mnist_exp.reproduction import claims
-from mnist_exp.reproduction.claims import ClaimAnswer
+from mnist_exp.analysis import claims
+from mnist_exp.analysis.claims import ClaimAnswer
+from mnist_exp.app.compose import is_sweep
+from mnist_exp.base.errors import ConfigError, StoreError
+from mnist_exp.config.replicate import REPLICATE, SOURCES
 from mnist_exp.sweeps.sweep import Sweep
-from mnist_exp.tracking import store
-from mnist_exp.tracking.mlflow import MlflowTracker
+from mnist_exp.terminal import messages, tables
+from mnist_exp.tracking.mlflow import store
+from mnist_exp.tracking.mlflow.records import Record
+from mnist_exp.tracking.mlflow.tracker import MlflowTracker
 
 _MODELS = ",".join(f"model_{number}" for number in range(1, 7))
 
@@ -33,7 +33,7 @@ _HARMLESS = ("tracking.", "data.path=", "hydra.", "resume=", "worth=", "looks=")
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, judge, show and keep; the exit code is that of the runs."""
-    from mnist_exp import application
+    from mnist_exp.app import application
 
     replicates = min(arguments.replicates, _QUICK_REPLICATES) if arguments.quick else arguments.replicates
     if replicates < 1:
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     as_given, sys.argv = sys.argv, ["mnist_exp", "-m", *overrides, *given]
     code = application.main(after_sweep=lambda sweep: _judge(sweep, caveats))
     if code == application.INTERRUPTED:
-        terminal.how_to_resume(["mnist-exp", *as_given[1:]])
+        messages.how_to_resume(["mnist-exp", *as_given[1:]])
     return code
 
 

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from mnist_exp.errors import DataError, first_line
-from mnist_exp.text import received
+from mnist_exp.base.errors import DataError, first_line
+from mnist_exp.base.text import received
 
 Arrays = Mapping[str, NDArray[np.uint8]]
 """``x_train``, ``x_test``: uint8 [N, 28, 28], 0..255; ``y_train``, ``y_test``: uint8 [N], 0..9."""
@@ -80,7 +80,7 @@ def idx_bytes(array: NDArray[np.uint8]) -> bytes:
 
 
 def digest(array: NDArray[np.uint8]) -> str:
-    """Identity of an array's content: SHA-256 of its unpacked IDX file, whichever container it came in.
+    """Fingerprint of an array's content: SHA-256 of its unpacked IDX file, whichever container it came in.
 
     For MNIST, ``sha256sum train-images-idx3-ubyte`` prints the same.
     """

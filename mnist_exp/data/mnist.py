@@ -10,8 +10,8 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.error import HTTPError
 
+from mnist_exp.base.errors import DataError
 from mnist_exp.data.files import NAMES, Arrays, digest, read
-from mnist_exp.errors import DataError
 
 # The file that keras.datasets.mnist downloads.
 URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from mnist_exp.analysis.comparison import Comparison
 from mnist_exp.analysis.frames import typed
-from mnist_exp.analysis.records import Record
 from mnist_exp.analysis.samples import replicate_names, seeds_of
+from mnist_exp.tracking.mlflow.records import Record
 
 MISSING = "—"
 """Stands for a key that a run does not have, and for a number that there is not."""

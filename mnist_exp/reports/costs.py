@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mnist_exp.analysis.comparison import Comparison
-from mnist_exp.analysis.measure import Measure, steady_seconds
+from mnist_exp.analysis.ranking import Measure, steady_seconds
 from mnist_exp.reports.charts import LeftOut, names
 from mnist_exp.reports.drawing import REST, WINNER, legend_above, short, styled, text
 

@@ -12,7 +12,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from mnist_exp.analysis.measure import Measure
+from mnist_exp.analysis.ranking import Measure
 from mnist_exp.reports.charts import Axis, Curve, Grid, Interval, Matrix
 from mnist_exp.reports.importance import Importance
 

@@ -4,13 +4,13 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mnist_exp.analysis import inference
-from mnist_exp.analysis.conclusion import promise
-from mnist_exp.analysis.statistics import APPROXIMATE_BELOW
+from mnist_exp.analysis.claim_rules import Check, Verdict
+from mnist_exp.analysis.claims import Answer, ClaimAnswer
 from mnist_exp.reports import drawing
 from mnist_exp.reports.page import Page, number
-from mnist_exp.reproduction.claims import Answer, ClaimAnswer
-from mnist_exp.reproduction.rules import Check, Verdict
+from mnist_exp.statistics import inference
+from mnist_exp.statistics.conclusion import promise
+from mnist_exp.statistics.estimates import APPROXIMATE_BELOW
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

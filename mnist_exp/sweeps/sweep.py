@@ -8,18 +8,18 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 
-from mnist_exp.analysis import records
-from mnist_exp.analysis.records import Record
-from mnist_exp.config import RunConfig
-from mnist_exp.errors import ConfigError, StoreError
-from mnist_exp.identity import Identity
-from mnist_exp.sweeps import resume
-from mnist_exp.tracking import journal as journals
-from mnist_exp.tracking import keyed, outbox, provenance, store
-from mnist_exp.tracking.entries import LINES
-from mnist_exp.tracking.forwarding import JournalTracker
-from mnist_exp.tracking.journal import Busy, Jobs, Journal, Opening
-from mnist_exp.tracking.tracker import Status
+from mnist_exp.base.errors import ConfigError, StoreError
+from mnist_exp.config.schema import RunConfig
+from mnist_exp.runs import provenance
+from mnist_exp.runs.provenance import Fingerprint
+from mnist_exp.sweeps.jobs import changes, remember
+from mnist_exp.tracking.mlflow import keyed, records, store
+from mnist_exp.tracking.mlflow.records import Record
+from mnist_exp.tracking.protocols import Status
+from mnist_exp.tracking.spool import journal as journals
+from mnist_exp.tracking.spool.entries import LINES
+from mnist_exp.tracking.spool.journal import Busy, Jobs, Journal, Opening
+from mnist_exp.tracking.spool.tracker import PATIENCE_S, JournalTracker, new_opening
 
 _VARIABLE = "MNIST_EXP_SWEEP"
 
@@ -87,13 +87,13 @@ def begin(
     experiment: str,
     keys: Sequence[str],
     jobs: Sequence[Sequence[str]],
-    identity: Identity,
+    fingerprint: Fingerprint,
     command: Sequence[str],
     judged: Mapping[str, str] = MappingProxyType({}),
 ) -> Sweep:
     """Begin the parent run, named after what varies, and make the sweep the current one.
 
-    ``jobs`` holds the overrides of each job; empty where a search decides them as it goes. By ``identity`` and
+    ``jobs`` holds the overrides of each job; empty where a search decides them as it goes. By ``fingerprint`` and
     ``command``, its overrides, it is found again to be resumed. ``judged`` are tags that say how it will be judged
     (``looks``, ``worth``).
 
@@ -101,7 +101,7 @@ def begin(
         StoreError: its journal cannot be written.
     """
     over = Jobs(list(keys), len(jobs))
-    opening = outbox.opening(" × ".join(keys) or "sweep", uri, experiment, None, {"kind": "sweep"}, over)
+    opening = new_opening(" × ".join(keys) or "sweep", uri, experiment, None, {"kind": "sweep"}, over)
     sweep = Sweep.of(opening, uri)
     parent = _lead(sweep, Journal(journals.root() / opening.key, new=True), opening)
     try:
@@ -111,7 +111,7 @@ def begin(
                 "sweep.jobs": str(len(jobs)),
                 "sweep.command": _digest(command),
                 **judged,
-                **identity.tags(),
+                **fingerprint.tags(),
                 **provenance.tags(provenance.code()),
             }
         )
@@ -123,9 +123,9 @@ def begin(
         with suppress(StoreError):
             parent.set_tags({"failure": "interrupted" if interrupted else type(error).__name__})
         parent.close(Status.KILLED if interrupted else Status.FAILED)
-        parent.settle(outbox.PATIENCE_S)
+        parent.settle(PATIENCE_S)
         raise
-    resume.remember(sweep.key, [])
+    remember(sweep.key, [])
     return sweep
 
 
@@ -134,7 +134,7 @@ def take_up(
     experiment: str,
     keys: Sequence[str],
     jobs: int,
-    identity: Identity,
+    fingerprint: Fingerprint,
     command: Sequence[str],
     configs: Sequence[RunConfig],
     judged: Mapping[str, str] = MappingProxyType({}),
@@ -155,7 +155,7 @@ def take_up(
         return "there is no sweep of this command yet"
     last = found[-1]
     runs = records.children(client, last.run_id)
-    if changed := resume.changes(identity, last, runs, configs):
+    if changed := changes(fingerprint, last, runs, configs):
         return changed
     for key, wanted in judged.items():
         began_with = last.tags.get(key, "")
@@ -172,7 +172,7 @@ def take_up(
             f"mnist-exp sync --gone {host}"
         )
     over = Jobs(list(keys), jobs)
-    opening = outbox.opening(last.name, uri, experiment, None, {"kind": "sweep"}, over, key=last.tags["journal"])
+    opening = new_opening(last.name, uri, experiment, None, {"kind": "sweep"}, over, key=last.tags["journal"])
     sweep = Sweep.of(opening, uri)
     try:
         journal = Journal(folder, new=True, patience_s=_CLOSED_S)
@@ -188,7 +188,7 @@ def take_up(
         lead_no_more(sweep)
         parent.settle(0)
         raise
-    resume.remember(sweep.key, runs)
+    remember(sweep.key, runs)
     return None
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from mnist_exp.errors import Diverged
-from mnist_exp.imports import interrupted
-from mnist_exp.tracking.tracker import Measurement, Tracker
-from mnist_exp.training.epochs import SCORES, Epoch, History
+from mnist_exp.base.errors import Diverged
+from mnist_exp.base.imports import interrupted
+from mnist_exp.metrics import SCORES, Epoch, History
+from mnist_exp.tracking.protocols import Measurement, Tracker
 
 
 class TrackingCallback(keras.callbacks.Callback):

@@ -21,7 +21,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_exp.training.epochs import Epoch, History
+from mnist_exp.metrics import Epoch, History
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def load(file: Path) -> Checkpoint | None:
 class BestWeights(keras.callbacks.Callback):
     """Copies the weights after each epoch whose val_accuracy is higher than in all epochs before it.
 
-    Of epochs with equal val_accuracy the earliest counts, as in :meth:`~mnist_exp.training.epochs.History.best`. Keep
+    Of epochs with equal val_accuracy the earliest counts, as in :meth:`~mnist_exp.metrics.History.best`. Keep
     it before :class:`Checkpoints`.
 
     Attributes:

@@ -19,10 +19,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from mnist_exp import models, optimizers
-from mnist_exp.config import CnnConfig, MlpConfig, RunConfig
-from mnist_exp.config import OptimizerConfig as Optimizer
+from mnist_exp.config.schema import CnnConfig, MlpConfig, RunConfig
+from mnist_exp.config.schema import OptimizerConfig as Optimizer
 from mnist_exp.data.datasets import Examples, Split
+from mnist_exp.training import networks
 
 # Programs that are kept ready: as many shapes as a sweep is likely to go back and forth between.
 _KEPT = 8
@@ -181,6 +181,8 @@ def _program(
     training: int,
     validation: int,
 ) -> EpochModel:
-    network = models.build(model, normalize=normalize)
+    network = networks.build_model(model, normalize=normalize)
     # On a processor XLA's convolutions are several times slower than TensorFlow's own: those keep to its graph.
-    return EpochModel(network, optimizers.build(optimizer), training, validation, xla=isinstance(model, MlpConfig))
+    return EpochModel(
+        network, networks.build_optimizer(optimizer), training, validation, xla=isinstance(model, MlpConfig)
+    )

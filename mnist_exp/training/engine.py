@@ -10,10 +10,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from mnist_exp import models, optimizers
-from mnist_exp.config import EarlyStoppingConfig, RunConfig, TrainingConfig
+from mnist_exp.config.schema import EarlyStoppingConfig, RunConfig, TrainingConfig
 from mnist_exp.data.datasets import Examples, Split
-from mnist_exp.training import compiled
+from mnist_exp.training import compiled, networks
 from mnist_exp.training.checkpoint import BestWeights, Checkpoint, Checkpoints, ResumableEarlyStopping
 
 # Images per step outside of training; it changes speed and memory, no figure beyond float32's rounding.
@@ -32,8 +31,8 @@ def train(
     an earlier process has ``done``, training goes on from there, to the same bits. The model has the weights that
     ``training.keep`` names: those after the last epoch, or those of the epoch with the highest val_accuracy.
     """
-    model = models.build(config.model, normalize=config.data.normalize, seed=config.seed)
-    own: list[keras.callbacks.Callback] = [keras.callbacks.LearningRateScheduler(optimizers.schedule(config))]
+    model = networks.build_model(config.model, normalize=config.data.normalize, seed=config.seed)
+    own: list[keras.callbacks.Callback] = [keras.callbacks.LearningRateScheduler(networks.schedule(config))]
     stopper = best = None
     if config.training.early_stopping.patience is not None:
         own.append(stopper := _early_stopping(config.training.early_stopping, done))
@@ -116,7 +115,7 @@ def _fit_plainly(
     callbacks: Sequence[keras.callbacks.Callback],
     done: Checkpoint | None,
 ) -> None:
-    optimizer = optimizers.build(config.optimizer)
+    optimizer = networks.build_optimizer(config.optimizer)
     model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     if done is not None:
         model.set_weights(done.weights)

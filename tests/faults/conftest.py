@@ -16,8 +16,7 @@ from faults import ledger
 from faults.ledger import KeptSweep
 from faults.program import Program
 from faults.proxy import Proxy
-from mnist_exp.analysis import records
-from mnist_exp.tracking import store, ui
+from mnist_exp.tracking.mlflow import records, store, ui
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faults.program import Program
-from mnist_exp.analysis import records
-from mnist_exp.analysis.records import Record
+from mnist_exp.tracking.mlflow import records
+from mnist_exp.tracking.mlflow.records import Record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

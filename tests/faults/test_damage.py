@@ -14,11 +14,10 @@ import pytest
 from faults import ledger
 from faults.conftest import EPOCHS, Killed
 from faults.ledger import KeptRun
-from mnist_exp import cli
-from mnist_exp.analysis import records
-from mnist_exp.tracking import journal as journals
-from mnist_exp.tracking import store
-from mnist_exp.tracking.journal import Reading
+from mnist_exp.commands import cli
+from mnist_exp.tracking.mlflow import records, store
+from mnist_exp.tracking.spool import journal as journals
+from mnist_exp.tracking.spool.journal import Reading
 
 pytestmark = pytest.mark.slow
 

@@ -13,9 +13,8 @@ from conftest import Checkout
 from faults import ledger
 from faults.ledger import KeptRun
 from faults.program import Program
-from mnist_exp.analysis import records
-from mnist_exp.tracking import journal as journals
-from mnist_exp.tracking import store
+from mnist_exp.tracking.mlflow import records, store
+from mnist_exp.tracking.spool import journal as journals
 
 pytestmark = pytest.mark.slow
 
@@ -133,7 +132,7 @@ class TestDuringTraining:
 
         for file in ballast:
             file.unlink()
-        sync = checkout.run("sync", program="mnist_exp.cli")
+        sync = checkout.run("sync", program="mnist_exp.commands.cli")
         assert sync.code == 0, sync.out + sync.err
         assert_kept_up_to_the_failure(only_run(f"sqlite:///{stores / 'mlflow.db'}"), program)
         assert journals.folders(disk) == []

@@ -14,9 +14,9 @@ from mlflow.exceptions import MlflowException, RestException
 from requests.exceptions import HTTPError
 
 from faults.proxy import Behaviour, CutRequest, CutResponse, Delay, Duplicate, Error, Pass, Proxy, Refuse, Scripted
-from mnist_exp.errors import StoreError
-from mnist_exp.tracking.mlflow import MlflowTracker
-from mnist_exp.tracking.tracker import Measurement, Status
+from mnist_exp.base.errors import StoreError
+from mnist_exp.tracking.mlflow.tracker import MlflowTracker
+from mnist_exp.tracking.protocols import Measurement, Status
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -14,7 +14,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, 
 from mlflow.exceptions import MlflowException
 
 from faults.proxy import CutResponse, Proxy
-from mnist_exp.tracking import store
+from mnist_exp.tracking.mlflow import store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -22,8 +22,8 @@ from faults import ledger
 from faults.conftest import EPOCHS, NAMES, SWEEP, Undisturbed, sweep_in
 from faults.ledger import Wrong
 from faults.program import CRASH, Program
-from mnist_exp.tracking import journal as journals
-from mnist_exp.tracking import store
+from mnist_exp.tracking.mlflow import store
+from mnist_exp.tracking.spool import journal as journals
 
 pytestmark = pytest.mark.slow
 

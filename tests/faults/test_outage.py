@@ -24,13 +24,14 @@ from faults.proxy import (
     Refuse,
     Scripted,
 )
-from mnist_exp import cli, project
-from mnist_exp.analysis import records
-from mnist_exp.tracking import journal as journals
-from mnist_exp.tracking import keyed, outbox, sender, store
-from mnist_exp.tracking.forwarding import JournalTracker
-from mnist_exp.tracking.journal import Journal
-from mnist_exp.tracking.tracker import DatasetInput, Measurement, Status
+from mnist_exp.base import paths
+from mnist_exp.commands import cli
+from mnist_exp.tracking.mlflow import keyed, records, store
+from mnist_exp.tracking.protocols import DatasetInput, Measurement, Status
+from mnist_exp.tracking.spool import journal as journals
+from mnist_exp.tracking.spool import sender
+from mnist_exp.tracking.spool.journal import Journal
+from mnist_exp.tracking.spool.tracker import JournalTracker, new_opening
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -98,7 +99,7 @@ class TestProgram:
             program.end()
         proxy.behave(Pass())
         if program.code != 0 or "sync" in program.said:
-            assert checkout.run("sync", program="mnist_exp.cli").code == 0
+            assert checkout.run("sync", program="mnist_exp.commands.cli").code == 0
         (run,) = runs_in(truth, "any faults")
         assert_whole(run)
 
@@ -126,7 +127,7 @@ class TestProgram:
         assert "the sweep is not ranked yet" in last
         assert program.lines[-1].endswith("mnist-exp sync")
 
-        monkeypatch.setattr(project, "root", lambda: checkout.root)
+        monkeypatch.setattr(paths, "root", lambda: checkout.root)
         assert cli.main(["sync", "--status"]) == 0
         shown = capsys.readouterr().out
         assert all(f" {name} " in shown for name in ("seed=2", "seed=3", "seed"))
@@ -196,7 +197,7 @@ class TestDelivery:
     ) -> None:
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(retries))
         experiment = f"{fault}, {retries} retries"
-        opening = outbox.opening("a run", proxy.address, experiment, None, {"kind": "run"})
+        opening = new_opening("a run", proxy.address, experiment, None, {"kind": "run"})
         proxy.behave(FAULTS[fault])
         tracker = JournalTracker(
             Journal(tmp_path / opening.key, new=True), opening, keyed.deliver(proxy.address), gather_s=0.001

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import Checkout
 
-from mnist_exp.analysis import records
-from mnist_exp.compose import compose
-from mnist_exp.tracking import store
+from mnist_exp.app.compose import compose
+from mnist_exp.tracking.mlflow import records, store
 
 PROCESSES, EPOCHS = 8, 100
 METRICS = ("loss", "accuracy", "val_loss", "val_accuracy", "lr", "seconds")
@@ -20,8 +19,8 @@ METRICS = ("loss", "accuracy", "val_loss", "val_accuracy", "lr", "seconds")
 WORKER = """
 import sys
 from mnist_exp.tracking import store
-from mnist_exp.tracking.mlflow import MlflowTracker
-from mnist_exp.tracking.tracker import Measurement, Status
+from mnist_exp.tracking.mlflow.tracker import MlflowTracker
+from mnist_exp.tracking.protocols import Measurement, Status
 uri, experiment, number, epochs, *metrics = sys.argv[1:]
 print("ready", flush=True)
 sys.stdin.readline()

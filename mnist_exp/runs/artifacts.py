@@ -1,0 +1,193 @@
+"""What a run writes down of itself: what it was given, what it reached, the pictures that a team compares."""
+
+import csv
+import io
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import yaml
+from matplotlib.figure import Figure
+
+from mnist_exp.base.text import redact, redacted_file
+from mnist_exp.config.schema import RunConfig
+from mnist_exp.data.datasets import Dataset, Split
+from mnist_exp.metrics import DIGITS, Epoch, Evaluation, History
+from mnist_exp.runs import figures, provenance
+from mnist_exp.tracking.protocols import DatasetInput, Measurement, Tracker
+from mnist_exp.training.range_test import RangeTest
+
+_EXPLORATION = {
+    "data/samples.png": figures.samples,
+    "data/class_counts.png": figures.class_counts,
+    "data/pixels.png": figures.pixels,
+}
+
+# Which weights predicted the test images, by ``training.keep``.
+_JUDGED = {"last": "after the last epoch", "best": "with the weights of the best epoch"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run's place in the command that started it.
+
+    Attributes:
+        name: what the run is called.
+        group: what its configuration is called; its replicates share it, so that MLflow's UI groups by it.
+        overrides: the command line's overrides that make this run.
+        output: Hydra's folder of the job, with ``.hydra/`` and the log in it.
+        number, total: the how-manieth of how many runs, from 1.
+        resumed: "from-epoch-58" where the run goes on from there; empty where it begins.
+    """
+
+    name: str
+    group: str
+    overrides: tuple[str, ...]
+    output: Path
+    number: int = 1
+    total: int = 1
+    resumed: str = ""
+
+
+def inputs(config: RunConfig, job: Job, dataset: Dataset, split: Split, tracker: Tracker) -> None:
+    """All that is known before training: params, tags, data set, config and provenance."""
+    code = provenance.code()
+    if not config.tracking.git_diff:
+        code = replace(code, diff="")
+    if not job.resumed:  # whose params are there, and must not change
+        tracker.log_params(
+            {**config.params(), **({"data": dataset.name} if dataset.name in ("mnist", "digits") else {})}
+        )
+    tracker.set_tags(
+        {
+            "kind": "run",
+            "group": job.group,
+            "rerun": _command(config, job),
+            "dataset": dataset.name,
+            "dataset.digest": dataset.digest,
+            "dataset.source": dataset.source,
+            "dataset.validation_images": str(len(split.validation)),
+            **({"dataset.fallback": dataset.fallback} if dataset.fallback else {}),
+            **provenance.tags(code),
+        }
+    )
+    tracker.log_dataset(DatasetInput.of(dataset), "training")
+    for path in _EXPLORATION:
+        tracker.log_artifact(path, partial(_explored, dataset, path))
+    tracker.log_artifact("config/config.yaml", redact(yaml.safe_dump(config.plain(), sort_keys=False)).encode())
+    for name in ("overrides.yaml", "hydra.yaml"):
+        if (file := job.output / ".hydra" / name).exists():  # hydra.output_subdir=null writes none
+            tracker.log_artifact(f"config/{name}", redacted_file(file.read_bytes()))
+    tracker.log_artifact("provenance/environment.txt", lambda: provenance.environment().encode())
+    tracker.log_artifact("provenance/rerun.sh", provenance.rerun_script(code, _command(config, job)).encode())
+    tracker.log_artifact("provenance/git.diff", code.diff.encode())
+
+
+def _command(config: RunConfig, job: Job) -> str:
+    """The command line that makes this run again, whatever the environment says by then; without secrets."""
+    overrides = list(job.overrides)
+    if config.data.path is not None and not any(each.startswith("data.path=") for each in overrides):
+        escaped = config.data.path.replace("\\", "\\\\").replace("'", "\\'")
+        overrides.append(f"data.path='{escaped}'")
+    return shlex.join(["python", "-m", "mnist_exp", *map(redact, overrides)])
+
+
+@cache
+def _explored(dataset: Dataset, path: str) -> bytes:
+    """A picture of a data set; drawn once per process."""
+    return figures.png(_EXPLORATION[path](dataset))
+
+
+def summary(history: History, kept: Epoch, test: Evaluation, seconds: float, parameters: int) -> dict[str, float]:
+    """The figures of the run as a whole, by metric name; ``kept`` is the epoch whose weights ``test`` judges."""
+    best = history.best()
+    return {
+        "best/val_accuracy": best.scores["val_accuracy"],
+        "best/val_loss": float(np.nanmin(history.series("val_loss"))),
+        "best/epoch": best.number,
+        "kept/val_accuracy": kept.scores["val_accuracy"],
+        "kept/val_loss": kept.scores["val_loss"],
+        "kept/epoch": kept.number,
+        "test/loss": test.loss,
+        "test/accuracy": test.accuracy,
+        **{f"test/recall_{digit}": float(test.recall[digit]) for digit in DIGITS},
+        "train_seconds": seconds,
+        "parameters": parameters,
+    }
+
+
+def evaluation_files(test: Evaluation, tracker: Tracker) -> None:
+    """The figures behind the test scores."""
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(["true \\ predicted", *DIGITS])
+    writer.writerows([digit, *row] for digit, row in zip(DIGITS, test.confusion.tolist(), strict=True))
+    tracker.log_artifact("evaluation/confusion_matrix.csv", table.getvalue().encode())
+    tracker.log_artifact("evaluation/classification_report.json", json.dumps(test.report, indent=2).encode())
+
+
+def range_test_reading(reading: RangeTest, job: Job, tracker: Tracker) -> None:
+    """What a range test suggests: metrics, a tag and a picture."""
+    if reading.suggestion:
+        tracker.log_metrics(Measurement(reading.suggestion.metrics()))
+    tracker.set_tags({"range_test": reading.sentence})
+    tracker.log_artifact("lr_range.png", partial(_drawn, partial(figures.range_test, reading, job.name)))
+
+
+def pictures(job: Job, split: Split, history: History, test: Evaluation, tracker: Tracker) -> None:
+    """The pictures that a team compares; at the root, where MLflow's compare view finds them."""
+    pictures: dict[str, Callable[[], Figure]] = {
+        "loss.png": lambda: figures.loss(history.series("loss"), history.series("val_loss"), job.name),
+        "accuracy.png": lambda: figures.accuracy(history.series("accuracy"), history.series("val_accuracy"), job.name),
+        "lr.png": lambda: figures.learning_rate(history.series("lr"), job.name),
+        "confusion_matrix.png": lambda: figures.confusion_matrix(test, job.name),
+        "predictions.png": lambda: figures.predictions(split.test, test, job.name),
+        "mistakes.png": lambda: figures.mistakes(split.test, test, job.name),
+    }
+    for path, draw in pictures.items():
+        tracker.log_artifact(path, partial(_drawn, draw))
+
+
+def _drawn(draw: Callable[[], Figure]) -> bytes:
+    return figures.png(draw())
+
+
+def note(
+    config: RunConfig,
+    job: Job,
+    dataset: Dataset,
+    split: Split,
+    best: Epoch,
+    test: Evaluation,
+    seconds: float,
+    reading: RangeTest | None,
+) -> str:
+    """The run in a few lines of markdown, for the top of its page in the MLflow UI."""
+    weakest = int(np.nanargmin(test.recall))
+    lines = [
+        f"**{test.accuracy:.2%}** of the test images right {_JUDGED[config.training.keep]}; best validation accuracy "
+        f"**{best.scores['val_accuracy']:.2%}** after epoch {best.number} of {config.training.epochs}; "
+        f"weakest digit: {weakest} ({test.recall[weakest]:.1%}). Trained in {seconds:.1f} s.",
+        "",
+        *((reading.sentence, "") if reading else ()),
+        f"Data: **{dataset.name}**, {len(split.train):,} images to train on, {len(split.validation):,} to validate, "
+        f"{len(split.test):,} to test, from {dataset.source}, sha256 {dataset.digest[:16]}.",
+        "",
+        "Run it again:",
+        "",
+        f"    {_command(config, job)}",
+    ]
+    if dataset.fallback:
+        lines += ["", f"Not MNIST: {dataset.fallback}"]
+    return "\n".join(lines)
+
+
+def log_files(job: Job, tracker: Tracker) -> None:
+    """What was logged while the run went on; the log of an interrupted run stays beside that of its continuation."""
+    for file in sorted(job.output.glob("*.log")):
+        name = f"{file.stem}-{job.resumed}{file.suffix}" if job.resumed else file.name
+        tracker.log_artifact(f"log/{name}", redacted_file(file.read_bytes()))

@@ -1,0 +1,1 @@
+"""Inference over replicates. Nothing here knows a run: values in, intervals and verdicts out."""

@@ -1,0 +1,278 @@
+"""The end of a sweep: its runs ranked, compared and reported on the parent run, which is closed as they ended."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+
+from mnist_exp.analysis import comparison, frames, ranking
+from mnist_exp.analysis.comparison import Comparison
+from mnist_exp.analysis.next_step import NextStep, next_step
+from mnist_exp.analysis.ranking import Leaderboard, measure
+from mnist_exp.base.errors import Refused, StoreError
+from mnist_exp.base.text import shortened
+from mnist_exp.statistics.conclusion import percent
+from mnist_exp.sweeps import jobs
+from mnist_exp.sweeps.sweep import Sweep, lead_no_more, looked_at
+from mnist_exp.tracking.mlflow import records, store
+from mnist_exp.tracking.mlflow.records import Record
+from mnist_exp.tracking.protocols import Measurement, Status, Tracker
+from mnist_exp.tracking.spool import journal as journals
+from mnist_exp.tracking.spool.entries import VANISHED
+from mnist_exp.tracking.spool.journal import Reading
+from mnist_exp.tracking.spool.sender import Unsent
+from mnist_exp.tracking.spool.tracker import PATIENCE_S, JournalTracker
+
+_LONGEST_TAG = 4000  # characters: MLflow keeps 8,000
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What came of a sweep.
+
+    Attributes:
+        board: its runs, ranked.
+        comparison: its configurations compared, with the runs of sweeps that it adds replicates to; None where no run
+            began, or where comparing failed.
+        next_step: the sweep that would decide what is undecided, if one would.
+        problem: why comparing or reporting failed.
+        untold: why the parent run's journal did not take all of it.
+        unsent: what of that the store does not have.
+    """
+
+    board: Leaderboard
+    comparison: Comparison | None = None
+    next_step: NextStep | None = None
+    problem: Exception | None = None
+    untold: StoreError | None = None
+    unsent: Unsent | None = None
+
+
+class Postponed(StoreError):
+    """A sweep cannot be ranked and closed yet; ``mnist-exp sync`` will."""
+
+
+def finish(sweep: Sweep, *, interrupted: bool = False) -> Ending:
+    """Rank and compare the jobs, keep that on the parent run and close it: FINISHED only if every job is.
+
+    Raises:
+        Postponed: the store is away, or does not have all of the runs yet.
+        Refused: somebody deleted the parent run.
+    """
+    now_ms = int(time.time() * 1000)
+    parent = lead_no_more(sweep)
+    try:
+        ending = close(sweep, parent, interrupted=interrupted, time_ms=now_ms)
+    except Refused:
+        parent.drop()
+        raise
+    except BaseException:
+        with suppress(StoreError):
+            parent.leave(now_ms, interrupted=interrupted)
+        parent.settle(0)
+        raise
+    return replace(ending, unsent=parent.settle(PATIENCE_S))
+
+
+def close_vanished(reading: Reading, uri: str, parent: Tracker) -> Exception | None:
+    """Do for a sweep what its process did not: the sweep whose journal was read, in the store at ``uri``.
+
+    Returns why there is no report, if there is none.
+
+    Raises:
+        Postponed: the store is away, or does not have all of the runs yet.
+    """
+    assert reading.opening is not None
+    left = reading.ended
+    ending = close(
+        Sweep.of(reading.opening, uri),
+        parent,
+        interrupted=left is None or bool(left.content["interrupted"]),
+        reason=VANISHED if left is None else "interrupted",
+        time_ms=left.time_ms if left else reading.last_sign_ms,
+    )
+    return ending.problem
+
+
+def close(sweep: Sweep, parent: Tracker, *, interrupted: bool, time_ms: int, reason: str = "interrupted") -> Ending:
+    """Rank, compare, tell ``parent`` and close it; doing that again with the same time changes nothing.
+
+    ``reason`` is its tag ``failure`` where it was ``interrupted``.
+
+    Raises:
+        Postponed: the store is away, or does not have all of the runs yet.
+        Refused: somebody deleted the parent run.
+    """
+    _must_be_complete(sweep)
+    with _or_postponed():
+        shown = sweep.parent()
+        found = sweep.runs(shown)
+    if elsewhere := sum(record.goes_on for record in found):
+        raise Postponed(f"{elsewhere} of its runs go on on another host, as far as can be told from here")
+    ending, report = _compared(sweep, shown, found)
+    ended = {
+        "jobs/finished": ending.board.finished,
+        "jobs/failed": sum(record.status == "FAILED" for record in found),
+        "jobs/killed": sum(record.status in ("KILLED", "RUNNING") for record in found),  # none of these goes on
+        "jobs/never_begun": max(0, sweep.total - len(found)),
+    }
+    all_finished = ending.board.finished == max(sweep.total, len(found))
+    status = Status.KILLED if interrupted else Status.FINISHED if all_finished else Status.FAILED
+    tags = {} if status is Status.FINISHED else {"failure": reason if interrupted else _words(ended)}
+    time_ms = max([time_ms, *(record.ended_ms or 0 for record in found)])
+    try:
+        parent.log_metrics(Measurement({**ended, **_first_metrics(ending.comparison)}, time_ms=time_ms))
+        parent.set_tags(
+            {**tags, **_verdict_tags(ending.comparison), "mlflow.note.content": _note(ending.board, ending.comparison)}
+        )
+        parent.log_artifact("sweep/leaderboard.csv", ending.board.csv().encode())
+        if report is not None:
+            parent.log_artifact("sweep/report.html", report)
+    except StoreError as error:
+        if not isinstance(parent, JournalTracker):
+            raise Postponed(str(error)) from error
+        with suppress(StoreError):  # the disk is full; there is a little room for last words
+            parent.set_tags(tags)
+        ending = replace(ending, untold=error)
+    with _or_postponed():
+        parent.close(status, time_ms)
+    return ending
+
+
+@contextmanager
+def _or_postponed() -> Iterator[None]:
+    """Postpone what a store that is away keeps from being done; a parent run that was deleted is another matter."""
+    try:
+        yield
+    except Refused:
+        raise
+    except StoreError as error:
+        raise Postponed(str(error)) from error
+
+
+def _must_be_complete(sweep: Sweep) -> None:
+    of_it = [each for each in map(journals.read, journals.folders(journals.root())) if _is_of(each, sweep)]
+    if waiting := [run for run in of_it if run.unsent > 0 or run.ended is None]:
+        raise Postponed(f"{len(waiting)} of its runs are not in the store yet")
+    if jobs.others_at_work(sweep.key):
+        raise Postponed("another process is at work on it, and will rank it")
+
+
+def _is_of(run: Reading, sweep: Sweep) -> bool:
+    return run.opening is not None and run.opening.parent == sweep.key
+
+
+def _words(ended: Mapping[str, int]) -> str:
+    """How many jobs ended otherwise than they should: ``1 failed, 2 never begun``."""
+    others = {name.removeprefix("jobs/").replace("_", " "): count for name, count in ended.items()}
+    return ", ".join(f"{count} {how}" for how, count in others.items() if count and how != "finished")
+
+
+def _compared(sweep: Sweep, shown: Record | None, found: Sequence[Record]) -> tuple[Ending, bytes | None]:
+    """The configurations compared, and the report's page. What goes wrong is told: the ranking is worth more than that.
+
+    Raises:
+        Postponed: the store is away.
+    """
+    board = ranking.rank(found)
+    if not found:
+        return Ending(board), None
+    from mnist_exp.reports import sweep_report
+
+    result: Comparison | None = None
+    try:
+        client = store.connect(sweep.uri)
+        planned = [each.run_id for each in looked_at(shown, sweep.uri)] if shown else []
+        runs = [run for parent in planned[:-1] for run in records.children(client, parent)] + [*found]
+        with store.storing(sweep.uri):
+            epochs = frames.epochs_frame(client, sweep.uri, [record.run_id for record in runs])
+        worth = float(shown.tags["worth"]) if shown and "worth" in shown.tags else None
+        result = comparison.compare(runs, epochs, measure("val_accuracy"), worth=worth, planned=planned)
+        step = next_step(shown, result) if shown else None
+        report = sweep_report.html(sweep_report.gather(client, sweep.uri, result, epochs, shown, step)).encode()
+    except Refused as error:
+        return Ending(board, result, problem=error), None
+    except StoreError as error:
+        raise Postponed(str(error)) from error
+    except Exception as error:  # noqa: BLE001  whatever it is
+        return Ending(board, result, problem=error), None
+    return Ending(board, result, step), report
+
+
+def _verdict_tags(result: Comparison | None) -> dict[str, str]:
+    """The conclusion, the best set and the looks so far, as tags of the parent run."""
+    if result is None:
+        return {}
+    tags = {"conclusion": shortened(result.conclusion(), _LONGEST_TAG)}
+    if result.first is not None:
+        tags["first"] = result.first.label(result.keys)
+    if result.verdicts.result is not None:
+        names = "; ".join(row.label(result.keys) for row in result.best_set)
+        tags |= {"best_set": shortened(names, _LONGEST_TAG), "verdict.level": f"{result.verdicts.level:g}"}
+    if result.looks is not None:
+        tags["looks.taken"] = ", ".join(str(look.n) for look in result.looks.taken) or "none"
+    return tags
+
+
+def _first_metrics(result: Comparison | None) -> dict[str, float]:
+    """The figures of the configuration with the best mean."""
+    if result is None or result.first is None or (spread := result.first.spread) is None:
+        return {}
+    interval = (
+        {"first/val_accuracy_low": spread.low, "first/val_accuracy_high": spread.high} if spread.has_interval else {}
+    )
+    best_set = {"best_set/size": len(result.best_set)} if result.verdicts.result is not None else {}
+    return {
+        "kept/val_accuracy": spread.mean,  # under the name that its runs have: lists of runs are ordered by it
+        "first/replicates": spread.n,
+        **interval,
+        **best_set,
+    }
+
+
+def _note(board: Leaderboard, result: Comparison | None) -> str:
+    """The ranking as markdown, for the top of the parent's page in the MLflow UI."""
+    said = [f"{result.conclusion()}\n", "Artifacts: `sweep/report.html`\n"] if result else []
+    if result and result.has_replicates:
+        return "\n".join([*said, *_configurations(result)])
+    titles = ["#", *board.keys, *(title for _, title in ranking.COLUMNS)]
+    lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
+    for place, record in enumerate(board.ranked, 1):
+        params = [record.params.get(key, "") for key in board.keys]
+        figures = [record.figure(metric) for metric, _ in ranking.COLUMNS]
+        metrics = ["" if figure is None else f"{figure:.4g}" for figure in figures]
+        lines.append(f"| {' | '.join([str(place), *params, *metrics])} |")
+    lines += [f"\nrange test, not ranked: {record.name}" for record in board.range_tests]
+    lines += [f"\n{record.status}: {record.name}" for record in board.others]
+    return "\n".join([*said, *lines])
+
+
+def _configurations(result: Comparison) -> list[str]:
+    titles = [
+        *("#", *result.keys, "replicates", f"mean {result.measure.name}", "95 % interval", "best set"),
+        *(f"to the first, simultaneous {percent(1 - result.verdicts.level)}", "verdict", "without a result"),
+    ]
+    lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
+    for place, row in enumerate(result.rows, 1):
+        figures = [""] * 5
+        if row.spread:
+            without = "one replicate" if row.spread.n == 1 else ""
+            interval = f"{row.spread.low:.4f} .. {row.spread.high:.4f}" if row.spread.has_interval else without
+            against = row.against_first
+            figures = [
+                f"{row.spread.mean:.4f}",
+                interval,
+                row.in_best_set(),
+                against.interval() if against else "",
+                against.words() if against else "",
+            ]
+        keys = [row.params.get(key, "") for key in result.keys]
+        cells = [
+            str(place) if row.spread else "-",
+            *keys,
+            str(row.spread.n if row.spread else 0),
+            *figures,
+            row.how_others_ended(),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines

@@ -1,0 +1,131 @@
+"""Secrets never reach what is kept or shown, whichever way they came in and were written."""
+
+import itertools
+import json
+import logging
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from urllib.parse import quote
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mnist_exp.base.text import MARK, Formatter, redact
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("http://me:hunter2@host:5000/x", "http://***@host:5000/x"),
+        ("http://token-alone@host", "http://***@host"),
+        ("http://me:p%40ss@host", "http://***@host"),
+        ("http://me:p@ss@host", "http://***@host"),
+        ("postgresql+psycopg://me:pa/ss?wo#rd@db:5432/runs", "postgresql+psycopg://***@db:5432/runs"),
+        ("mysql://db/runs?user=me&password=hunter2&ssl=1", "mysql://db/runs?user=me&password=***&ssl=1"),
+        ("mssql+pyodbc:///?odbc_connect=PWD%3Dhunter2", "mssql+pyodbc:///?odbc_connect=***"),
+        ("['tracking.uri=http://me:hunter2@host', 'seed=1']", "['tracking.uri=http://***@host', 'seed=1']"),
+        ('{"uri":"https://host:5000","mail":"a@b.c"}', '{"uri":"https://host:5000","mail":"a@b.c"}'),
+        ("sqlite:////home/me/runs@work.db", "sqlite:////home/me/runs@work.db"),
+        ("git@github.com:me/project.git", "git@github.com:me/project.git"),
+        ("Authorization: Basic bWU6aHVudGVyMg==", "Authorization: Basic ***"),
+        ("+AWS_SECRET_ACCESS_KEY=abcd/efgh", "+AWS_SECRET_ACCESS_KEY=***"),
+        ("hydra.job.env_set.MY_PASSWORD=hunter2 seed=1", "hydra.job.env_set.MY_PASSWORD=*** seed=1"),
+        ("MLFLOW_TRACKING_TOKEN: hunter2", "MLFLOW_TRACKING_TOKEN: ***"),
+        ('+password = "hunter2"', '+password = "***"'),
+        ("+ api_key: 'abcdefgh'", "+ api_key: '***'"),
+        ("ghp_" + "a1" * 18, MARK),
+        ("AKIAABCDEFGHIJKLMNOP", MARK),
+        ("+-----BEGIN RSA PRIVATE KEY-----\n+MIIE\n+-----END RSA PRIVATE KEY-----\n+x", "+***\n+x"),
+    ],
+    ids=itertools.count(),  # pytest writes ids into the environment, where passwords are looked for
+)
+def test_what_looks_like_a_secret_goes_and_nothing_else(text: str, expected: str) -> None:
+    assert redact(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "TOKEN = os.environ['TOKEN']",
+        "token = parse(line)",
+        "PASSWORD=$SECRET",
+        "tokens_per_second: 3",
+        "best/val_accuracy=0.9931",
+        "model.units=4 optimizer.lr=0.001",
+    ],
+)
+def test_code_and_params_stay_as_they_are(text: str) -> None:
+    assert redact(text) == text
+
+
+@pytest.mark.parametrize(
+    "name", ["MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_KEY", "OPENAI_API_KEY", "MY_PAT"]
+)
+def test_the_value_of_a_secret_variable_goes_wherever_it_stands(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "hunter2")
+    assert redact("say hunter2, or (hunter2)\n+hunter2") == "say ***, or (***)\n+***"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("TOKENIZERS_PARALLELISM", "anything"), ("PWD", "/somewhere/else"), ("MY_PASSWORD", "test")]
+)
+def test_other_variables_are_no_secrets(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    assert redact(f"a {value} of it") == f"a {value} of it"
+
+
+def test_a_short_secret_is_no_part_of_a_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_PASSWORD", "123456")
+    assert redact("sha256 ab123456cd, 123456") == "sha256 ab123456cd, ***"
+
+
+def test_the_password_of_a_uri_that_was_given_goes_without_its_uri_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:p%40ss%2Fword@host")
+    monkeypatch.setattr(sys, "argv", ["mnist_exp", "tracking.uri=postgresql://you:h'unt\"er@db"])
+    assert redact("login with p@ss/word or p%40ss%2Fword failed") == "login with *** or *** failed"
+    assert redact("""h'unt"er""") == MARK
+
+
+WRITTEN: dict[str, Callable[[str], str]] = {
+    "plain": str,
+    "uri": lambda secret: f"http://me:{quote(secret, safe='')}@host",
+    "json": json.dumps,
+    "python": repr,
+    "yaml": lambda secret: yaml.safe_dump([secret], width=10**6, allow_unicode=True),
+    "shell": shlex.quote,
+    "log": lambda secret: Formatter().format(logging.LogRecord("a", 1, "b", 1, f"said {secret}", None, None)),
+}
+
+
+@pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
+def test_however_it_is_written(written: Callable[[str], str]) -> None:
+    printable = st.characters(min_codepoint=32, max_codepoint=126)
+
+    @given(st.text(printable, min_size=12, max_size=40).map(lambda text: f"q7{text}x9"))
+    def holds(secret: str) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MLFLOW_TRACKING_PASSWORD", secret)
+            kept = redact(f"before {written(secret)} after")
+        assert kept.startswith("before ")
+        assert kept.endswith(" after")
+        assert secret not in kept
+        assert "q7" not in kept
+        assert "x9" not in kept
+
+    holds()
+
+
+@given(st.text(max_size=300))
+def test_any_text_can_be_redacted_and_once_is_enough(text: str) -> None:
+    assert redact(redact(text)) == redact(text)
+
+
+@pytest.mark.parametrize("piece", ["a.", "a://b:", "?a", "eyJ-", "token", "PASSWORD_", "-----BEGIN PRIVATE KEY-----"])
+def test_long_text_takes_no_long_time(piece: str) -> None:
+    began = time.process_time()
+    redact(piece * (200_000 // len(piece)))
+    assert time.process_time() - began < 10, "seconds where time grows with the square of the length: minutes"

@@ -1,0 +1,151 @@
+"""Sweeps that say how they are judged, and sweeps that add replicates to them, in a real store."""
+
+import json
+from collections.abc import Callable, Iterable
+
+import pytest
+from conftest import parent_id
+
+from mnist_exp.base.errors import ConfigError
+from mnist_exp.commands import cli
+from mnist_exp.config.replicate import seeds
+from mnist_exp.runs.provenance import Fingerprint
+from mnist_exp.sweeps import finalize, sweep
+from mnist_exp.sweeps.finalize import Ending
+from mnist_exp.sweeps.sweep import Sweep
+from mnist_exp.tracking.mlflow import store
+from mnist_exp.tracking.mlflow.tracker import MlflowTracker
+from mnist_exp.tracking.protocols import Measurement, Status
+
+pytestmark = pytest.mark.usefixtures("journals_root")
+
+Made = tuple[Sweep, Ending]
+Make = Callable[..., Made]
+IDENTITY, COMMAND = Fingerprint("config", "data", "code", "libraries"), ("model.units=4,10",)
+ACCURACIES = {4: 0.90, 10: 0.9005}
+
+
+@pytest.fixture
+def swept(uri: str, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """Makes a sweep of two configurations that scarcely differ, over some replicates."""
+    monkeypatch.setenv("MNIST_EXP_SWEEP", "for the test to take away again")
+
+    def make(numbers: Iterable[int], **judged: str) -> Made:
+        begun = sweep.begin(uri, "mnist", ["model.units", "replicate"], [], IDENTITY, COMMAND, judged)
+        client = store.connect(uri)
+        for replicate in numbers:
+            for units, accuracy in ACCURACIES.items():
+                run = MlflowTracker.open(client, uri, "1", "a run", parent=parent_id(begun))
+                run.log_params({"model.units": units, "replicate": replicate, **seeds(replicate)})
+                run.set_tags({"dataset.digest": "d"})
+                wobble = 0.003 * ((replicate * units) % 7)
+                run.log_metrics(Measurement({"kept/val_accuracy": accuracy + wobble}))
+                run.close(Status.FINISHED)
+        return begun, finalize.finish(begun)
+
+    return make
+
+
+def tags(begun: Sweep) -> dict[str, str]:
+    return dict(store.connect(begun.uri).get_run(parent_id(begun)).data.tags)
+
+
+def test_the_worth_of_a_sweep_is_what_it_is_judged_by(swept: Make) -> None:
+    begun, ended = swept(range(8), worth="0.1")
+    assert ended.comparison is not None
+    assert ended.comparison.verdicts.worth == 0.1
+    against = ended.comparison.rows[1].against_first
+    assert against is not None
+    assert against.verdict == "equivalent"
+    assert tags(begun)["verdict.level"] == "0.05"
+
+
+def test_runs_that_a_sweep_adds_are_judged_with_those_of_before(swept: Make) -> None:
+    first, at_eight = swept(range(8), looks="true")
+    assert (tags(first)["looks"], tags(first)["looks.taken"]) == ("true", "8")
+    assert at_eight.comparison is not None
+    assert at_eight.comparison.verdicts.level == 0.01
+
+    second, at_twelve = swept(range(8, 12), looks=parent_id(first))
+    assert tags(second)["looks.taken"] == "8, 12"
+    assert at_twelve.comparison is not None
+    assert [len(row.finished) for row in at_twelve.comparison.rows] == [12, 12]
+
+    third, at_sixteen = swept(range(12, 16), looks=parent_id(second))
+    assert tags(third)["looks.taken"] == "8, 12, 16"
+    assert at_sixteen.comparison is not None
+    assert [len(row.finished) for row in at_sixteen.comparison.rows] == [16, 16]
+    assert len(at_sixteen.board.ranked) == 8, "the ranking is of its own jobs"
+
+
+def test_a_sweep_is_compared_with_those_that_it_adds_to_whether_it_is_named_or_the_last(
+    uri: str, swept: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, _ = swept(range(8), looks="true")
+    second, _ = swept(range(8, 12), looks=parent_id(first))
+    found = []
+    for which in ([], [parent_id(second)]):
+        capsys.readouterr()
+        assert cli.main(["compare", *which, "--uri", uri, "--format", "json"]) == 0
+        found.append([row["n"] for row in json.loads(capsys.readouterr().out)])
+    assert found == [[12, 12], [12, 12]]
+
+
+def test_a_sweep_that_may_be_extended_is_found_by_the_beginning_of_its_id(uri: str, swept: Make) -> None:
+    begun, _ = swept(range(2), looks="true")
+    whole = parent_id(begun)
+    assert sweep.extended(uri, whole) == sweep.extended(uri, whole[:12]) == whole
+
+
+def test_a_sweep_is_extended_once_and_then_the_one_that_extends_it(uri: str, swept: Make) -> None:
+    first, _ = swept(range(2), looks="true")
+    second, _ = swept(range(2, 4), looks=parent_id(first))
+    with pytest.raises(ConfigError, match=f"must be the last sweep of its looks, which is {parent_id(second)}"):
+        sweep.extended(uri, parent_id(first))
+    assert sweep.extended(uri, parent_id(second)) == parent_id(second)
+
+
+@pytest.mark.parametrize("letters", [32, 12])
+def test_a_sweep_that_adds_to_another_is_resumed_by_the_command_that_began_it(
+    uri: str, swept: Make, letters: int
+) -> None:
+    """Its command may name the other by the beginning of its id, as ``looks`` allows."""
+    first, _ = swept(range(2), looks="true")
+    second, _ = swept(range(2, 4), looks=parent_id(first))
+    judged = {"looks": parent_id(first)[:letters]}
+    assert sweep.take_up(uri, "mnist", second.keys, 0, IDENTITY, COMMAND, [], judged) is None
+    finalize.finish(second)
+
+
+def test_a_sweep_is_resumed_as_it_is_judged(uri: str, swept: Make) -> None:
+    begun, _ = swept(range(2), worth="0.1")
+    with pytest.raises(ConfigError, match=r"worth must be as it was when the sweep began \(worth=0.1\) to resume it"):
+        sweep.take_up(uri, "mnist", begun.keys, 0, IDENTITY, COMMAND, [], {"worth": "0.2"})
+
+
+def test_a_sweep_that_is_judged_once_is_not_extended(uri: str, swept: Make) -> None:
+    begun, _ = swept(range(2))
+    with pytest.raises(ConfigError, match=r"must be the id of a sweep that began with looks=true: another is judged"):
+        sweep.extended(uri, parent_id(begun))
+    with pytest.raises(
+        ConfigError, match=r"must be true or the id of one sweep, and no sweep has that id. Received: 'ab"
+    ):
+        sweep.extended(uri, "abcd")
+
+
+def test_a_sweep_that_crosses_seeds_leaves_no_interval_behind(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its runs are no independent sample: neither its note nor its metrics hold a NaN in place of one."""
+    monkeypatch.setenv("MNIST_EXP_SWEEP", "for the test to take away again")
+    begun = sweep.begin(uri, "mnist", ["seed", "training.order_seed"], [], IDENTITY, COMMAND)
+    client = store.connect(uri)
+    for weights, order in ((1, 1), (1, 2), (2, 1), (2, 2)):
+        run = MlflowTracker.open(client, uri, "1", "a run", parent=parent_id(begun))
+        run.log_params({"model.units": 4, "seed": weights, "training.order_seed": order, "data.split_seed": 17})
+        run.set_tags({"dataset.digest": "d"})
+        run.log_metrics(Measurement({"kept/val_accuracy": 0.9 + weights / 100 + order / 1000}))
+        run.close(Status.FINISHED)
+    finalize.finish(begun)
+    parent = client.get_run(parent_id(begun)).data
+    assert "nan" not in parent.tags["mlflow.note.content"]
+    assert "first/val_accuracy_low" not in parent.metrics
+    assert parent.metrics["kept/val_accuracy"] == pytest.approx(0.9165)

@@ -1,0 +1,264 @@
+"""Between any two steps a process may end, a store may go away, somebody may delete something: what becomes of it."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import parent_id
+
+from mnist_exp.analysis import frames
+from mnist_exp.base.errors import Refused, StoreError
+from mnist_exp.commands import cli
+from mnist_exp.config.schema import RunConfig
+from mnist_exp.data import datasets
+from mnist_exp.metrics import Epoch
+from mnist_exp.runs.provenance import Fingerprint
+from mnist_exp.runs.run import Job, Progress, run
+from mnist_exp.sweeps import finalize, jobs
+from mnist_exp.sweeps import sweep as sweeps
+from mnist_exp.sweeps.finalize import Postponed
+from mnist_exp.sweeps.jobs import Standing
+from mnist_exp.sweeps.sweep import Sweep
+from mnist_exp.tracking.mlflow import keyed, records, store
+from mnist_exp.tracking.mlflow.tracker import MlflowTracker
+from mnist_exp.tracking.protocols import Measurement, MemoryTracker, Status
+from mnist_exp.tracking.spool import journal as journals
+from mnist_exp.tracking.spool.journal import Journal, Opening
+from mnist_exp.tracking.spool.tracker import JournalTracker
+from mnist_exp.training.checkpoint import Checkpoint
+
+IDENTITY = Fingerprint("config", "data", "code", "libraries")
+
+
+@pytest.fixture(autouse=True)
+def root(journals_root: Path) -> Path:
+    """Where the journals lie."""
+    return journals_root
+
+
+def opening(key: str, uri: str) -> Opening:
+    return Opening(key, key, uri, "mnist", None, {"kind": "run"}, 1000, journals.host())
+
+
+def sync(*arguments: str) -> int:
+    return cli.main(["sync", *arguments])
+
+
+def metrics(uri: str, key: str) -> dict[int, int]:
+    """How often the store has each epoch of the run with that key."""
+    client = store.connect(uri)
+    run_id = keyed.find(client, key)
+    assert run_id is not None
+    steps = [point.step for point in client.get_metric_history(run_id, "loss")]
+    return {step: steps.count(step) for step in steps}
+
+
+class TestRun:
+    def test_one_that_is_taken_up_before_its_end_was_sent_keeps_its_journal(self, root: Path) -> None:
+        journal = Journal(root / "KEY", new=True)
+        journal.open(opening("KEY", "x"))
+        journal.append("metrics", {"metrics": {"loss": 1.0}, "step": 1})
+        journal.append("close", {"status": "KILLED"})
+        journal.release()
+        memory = MemoryTracker()
+        tracker = JournalTracker(Journal(root / "KEY"), opening("KEY", "x"), lambda _: memory, gather_s=0)
+        tracker.resume()
+        for step in range(2, 200):
+            tracker.log_metrics(Measurement({"loss": 1.0}, step))
+        tracker.close(Status.FINISHED)
+        assert tracker.settle(60) is None
+        assert (memory.status, list(memory.metrics["loss"])) == (Status.FINISHED, list(range(1, 200)))
+
+    def test_what_follows_a_refused_entry_is_sent_however_late(self, root: Path, uri: str) -> None:
+        store.connect(uri)
+        journal = Journal(root / "refused", new=True)
+        journal.open(opening("refused", uri))
+        journal.append("hologram", {})
+        journal.refuse("an unknown kind")
+        journal.sent = 2
+        journal.append("metrics", {"metrics": {"loss": 1.0}, "step": 1})
+        journal.append("close", {"status": "FINISHED"})
+        journal.release()
+        assert sync() == 0
+        assert metrics(uri, "refused") == {1: 1}
+        assert [each.status for each in records.everything(store.connect(uri)) if each.name == "refused"] == [
+            "FINISHED"
+        ]
+
+    def test_one_that_waits_for_its_own_reason_keeps_no_other_waiting(self, root: Path, uri: str) -> None:
+        client = store.connect(uri)
+        client.delete_experiment(client.create_experiment("deleted"))
+        for key, experiment in (("1", "deleted"), ("2", "mnist")):
+            journal = Journal(root / key, new=True)
+            journal.open(replace(opening(key, uri), experiment=experiment))
+            journal.append("close", {"status": "FINISHED"})
+            journal.release()
+        assert sync() == 1
+        assert [folder.name for folder in journals.folders(root)] == ["1"]
+
+    def test_another_store_gets_the_whole_of_it(self, root: Path, uri: str) -> None:
+        journal = Journal(root / "moved", new=True)
+        journal.open(opening("moved", "sqlite:////gone/mlflow.db"))
+        journal.append("metrics", {"metrics": {"loss": 1.0}, "step": 1})
+        journal.sent = 2
+        journal.append("metrics", {"metrics": {"loss": 0.5}, "step": 2})
+        journal.append("close", {"status": "FINISHED"})
+        journal.release()
+        assert sync() == 1, "its own is gone"
+        assert sync("--uri", uri) == 0
+        assert metrics(uri, "moved") == {1: 1, 2: 1}
+
+    def test_epochs_that_the_checkpoint_knows_and_the_journal_lost_are_told(
+        self, composed: Callable[..., RunConfig], tmp_path: Path
+    ) -> None:
+        """A power cut may take the last lines of a file and leave another file whole."""
+        config, data = composed("data.limit=300", "training.epochs=4"), datasets.load(composed().data)
+        whole, file = MemoryTracker(), tmp_path / "checkpoint.npz"
+        run(config, Job("a", "a", (), tmp_path), data, whole, lambda _: None, Progress(file))
+        tracker = MemoryTracker()
+        run(config, Job("a", "a", (), tmp_path), data, tracker, lambda _: None, Progress(file, told=1))
+        told = {step: loss for step, loss in whole.metrics["loss"].items() if step > 1}
+        assert tracker.metrics["loss"] == told
+
+    def test_a_journal_without_a_line_is_done_with(self, root: Path) -> None:
+        Journal(root / "KEY", new=True).release()
+        assert sync() == 0
+        assert not (root / "KEY").exists()
+
+    def test_one_that_nobody_wants_can_be_dropped(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        journal = Journal(root / "KEY", new=True)
+        journal.open(opening("KEY", "sqlite:////gone/mlflow.db"))
+        journal.release()
+        assert sync("--drop", "NO-SUCH") == 2
+        assert "there is no journal 'NO-SUCH'" in capsys.readouterr().err
+        assert sync("--drop", "KEY") == 0
+        assert journals.folders(root) == []
+
+
+@pytest.fixture
+def begun(uri: str, monkeypatch: pytest.MonkeyPatch) -> Sweep:
+    """A sweep of one job; the variable that it sets goes with the test."""
+    monkeypatch.setenv("MNIST_EXP_SWEEP", "for the test to take away again")
+    return sweeps.begin(uri, "mnist", ["seed"], [["seed=1"]], IDENTITY, ["seed=1"])
+
+
+def status(uri: str, run_id: str) -> str:
+    return str(store.connect(uri).get_run(run_id).info.status)
+
+
+class TestSweep:
+    @pytest.mark.parametrize("error", [KeyboardInterrupt(), StoreError("no server"), RuntimeError("a bug")])
+    def test_whatever_keeps_it_from_being_ranked_the_next_command_closes_it(
+        self, begun: Sweep, uri: str, monkeypatch: pytest.MonkeyPatch, error: BaseException
+    ) -> None:
+        def broken(*_: object) -> None:
+            raise error
+
+        parent_id(begun)
+        with monkeypatch.context() as patch, pytest.raises((type(error), Postponed)):  # noqa: PT012
+            patch.setattr(records, "children", broken)
+            finalize.finish(begun)
+        assert status(uri, parent_id(begun)) == "RUNNING"
+        assert sync() == 0
+        assert status(uri, parent_id(begun)) == "FAILED", "its job never began"
+
+    def test_one_whose_parent_was_deleted_waits_for_nothing(self, begun: Sweep, uri: str) -> None:
+        store.connect(uri).delete_run(parent_id(begun))
+        with pytest.raises(Refused):
+            finalize.finish(begun)
+        assert sync() == 0
+        assert journals.folders(journals.root()) == []
+
+    @pytest.mark.parametrize("says", ["Max retries exceeded", "Connection broken: IncompleteRead(17 bytes read)"])
+    def test_a_server_that_goes_away_while_it_is_ranked_postpones_it(
+        self, begun: Sweep, uri: str, monkeypatch: pytest.MonkeyPatch, says: str
+    ) -> None:
+        """Its report is the longest part of that, and is not to be missing for ever."""
+        from mlflow.exceptions import MlflowException
+
+        def away(*_: object) -> None:
+            raise MlflowException(says)
+
+        client = store.connect(uri)
+        experiment = store.experiment_id(client, uri, "mnist")
+        run = MlflowTracker.open(client, uri, experiment, "seed=1", parent=parent_id(begun))
+        run.log_params({"seed": 1})
+        run.set_tags({"dataset": "mnist", "dataset.digest": "d"})
+        run.log_metrics(Measurement({"val_accuracy": 0.5}, 1), Measurement({"kept/val_accuracy": 0.5}))
+        run.close(Status.FINISHED)
+        with monkeypatch.context() as patch, pytest.raises(Postponed):  # noqa: PT012
+            patch.setattr(frames, "epochs_frame", away)
+            finalize.finish(begun)
+        assert status(uri, parent_id(begun)) == "RUNNING"
+        assert sync() == 0
+        assert status(uri, parent_id(begun)) == "FINISHED"
+        files = {file.path for file in client.list_artifacts(parent_id(begun), "sweep")}
+        assert files >= {"sweep/report.html", "sweep/leaderboard.csv"}
+
+    def test_one_that_another_process_runs_is_not_resumed(
+        self, begun: Sweep, uri: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run_id = parent_id(begun)
+        monkeypatch.setattr(sweeps, "_CLOSED_S", 0.01)
+        with pytest.raises(StoreError, match=f"the sweep {run_id} must have ended to be resumed: another process"):
+            sweeps.take_up(uri, "mnist", ["seed"], 1, IDENTITY, ["seed=1"], [])
+        finalize.finish(begun, interrupted=True)
+
+    def test_one_that_goes_on_on_another_host_is_not_led_twice(self, begun: Sweep, uri: str, root: Path) -> None:
+        run_id = parent_id(begun)
+        tracker = sweeps.lead_no_more(begun)
+        assert tracker is not None
+        assert tracker.settle(60) is None
+        root.rename(root.with_name("on the other host"))
+        with pytest.raises(StoreError, match=f"the sweep {run_id} goes on on .*: wait for its end"):
+            sweeps.take_up(uri, "mnist", ["seed"], 1, IDENTITY, ["seed=1"], [])
+
+    def test_single_runs_are_none_of_its_jobs(self, uri: str) -> None:
+        """Also while its parent run has not arrived in the store."""
+        client = store.connect(uri)
+        single = MlflowTracker.open(
+            client, uri, store.experiment_id(client, uri, "mnist"), "x", tags={"kind": "run", **IDENTITY.tags()}
+        )
+        single.close(Status.FINISHED)
+        assert jobs.standing(uri, "mnist", IDENTITY, None).finished is not None
+        assert jobs.standing(uri, "mnist", IDENTITY, "a key that is not there yet") == Standing()
+
+    def test_a_refused_entry_does_not_keep_it_from_being_ranked(self, begun: Sweep, uri: str, root: Path) -> None:
+        tracker = sweeps.lead_no_more(begun)
+        assert tracker is not None
+        tracker.leave(5_000_000_000_000, interrupted=False)
+        assert tracker.settle(60) is None
+        (root / begun.key / "refused").write_text("a tag")
+        assert sync() == 0
+        assert status(uri, parent_id(begun)) == "FAILED"
+
+    def test_a_job_that_another_process_did_is_asked_after(self, begun: Sweep) -> None:
+        """Also by a process that leads the sweep and resumes nothing."""
+        with jobs.claimed(begun.key, IDENTITY) as claim:
+            assert claim.is_new
+        with jobs.claimed(begun.key, IDENTITY) as claim:
+            assert claim.is_ours
+            assert not claim.is_new
+        finalize.finish(begun, interrupted=True)
+
+    def test_it_is_not_closed_while_another_process_runs_one_of_its_jobs(self, begun: Sweep, uri: str) -> None:
+        with jobs.claimed(begun.key, IDENTITY):
+            with pytest.raises(Postponed, match="another process"):
+                finalize.finish(begun, interrupted=True)
+            assert sync() == 1
+            assert status(uri, parent_id(begun)) == "RUNNING"
+        assert sync() == 0
+        assert status(uri, parent_id(begun)) == "KILLED"
+
+
+def test_a_checkpoint_says_nothing_of_a_journal(tmp_path: Path) -> None:
+    """It holds epochs, arrays and what early stopping remembers: no path, no address, no secret."""
+    Checkpoint([Epoch(1, 0.1, 0.5, {"loss": 0.25})], [], [], {}, False).save(tmp_path / "c.npz")
+    import numpy as np
+
+    with np.load(tmp_path / "c.npz") as arrays:
+        assert set(json.loads(str(arrays["told"]))) == {"epochs", "stopper", "stopped"}
+    assert os.listdir(tmp_path) == ["c.npz"]  # noqa: PTH208
