@@ -4,6 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
+# The versions of Python 3 that pyproject.toml allows: from the first, below the second.
+VERSIONS := $(shell sed -nE 's/^requires-python = ">=3\.([0-9]+),<3\.([0-9]+)".*/\1 \2/p' pyproject.toml)
+FIRST    := $(word 1,$(VERSIONS))
+ABOVE    := $(word 2,$(VERSIONS))
+
 BENCHMARKS := epoch startup tracking sweep memory reading models inference
 
 .DEFAULT_GOAL := help
@@ -16,6 +21,9 @@ setup: $(VENV)/.setup           ## create .venv with the program in it
 setup-dev: $(VENV)/.setup-dev   ## the same, with what tests and checks need
 
 $(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, $(FIRST)) <= sys.version_info[:2] < (3, $(ABOVE)))' || \
+	{ echo "error: PYTHON must be 3.$(FIRST) or later and below 3.$(ABOVE): TensorFlow has wheels for no other." \
+	       "Received: $$($(PYTHON) --version 2>&1)" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.setup: pyproject.toml constraints.txt | $(VENV)/bin/python

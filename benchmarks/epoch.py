@@ -11,6 +11,7 @@ is left out. Data: MNIST through MNIST_EXP_DATA, as everywhere.
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import measure
 import numpy as np
@@ -20,6 +21,8 @@ from mnist_exp.data.datasets import Split
 
 Rival = Callable[[int], list[float]]
 """Trains for so many epochs; gives the seconds that each took."""
+Tree = Any
+"""JAX's arrays, nested as its tree functions take them: JAX's own types are unknown where it is not installed."""
 
 
 def plain_keras(split: Split) -> Rival:
@@ -37,9 +40,10 @@ def ours(split: Split) -> Rival:
     from mnist_exp.training import engine
 
     def run(epochs: int) -> list[float]:
-        timer = _timer()
+        seconds: list[float] = []
+        timer = _timer(seconds)
         engine.train(measure.config("experiment=model_2", f"training.epochs={epochs}"), split, [timer])
-        return timer.seconds
+        return seconds
 
     return run
 
@@ -58,18 +62,18 @@ def jax_scan(split: Split) -> Rival:
     glorot = jax.nn.initializers.glorot_uniform()
     first = [(glorot(key, size), jnp.zeros(size[1])) for key, size in zip(keys, sizes, strict=True)]
 
-    def logits(weights, pixels):
+    def logits(weights: Tree, pixels: Tree) -> Tree:
         hidden = pixels.astype(jnp.float32) / 255
         for kernel, bias in weights[:-1]:
             hidden = jax.nn.relu(hidden @ kernel + bias)
         return hidden @ weights[-1][0] + weights[-1][1]
 
-    def score(weights, pixels, truth):
+    def score(weights: Tree, pixels: Tree, truth: Tree) -> Tree:
         said = logits(weights, pixels)
         losses = -jnp.take_along_axis(jax.nn.log_softmax(said), truth[:, None], axis=1)
         return losses.mean(), (said.argmax(axis=1) == truth).mean()
 
-    def step(state, rows):
+    def step(state: Tree, rows: Tree) -> Tree:
         weights, mean, square, count = state
         (loss, right), gradient = jax.value_and_grad(score, has_aux=True)(weights, images[rows], labels[rows])
         count = count + 1
@@ -79,8 +83,8 @@ def jax_scan(split: Split) -> Rival:
         weights = jax.tree.map(lambda w, m, s: w - rate * m / (jnp.sqrt(s) + 1e-7), weights, mean, square)
         return (weights, mean, square, count), (loss, right)
 
-    @jax.jit
-    def epoch(state, order):
+    @jax.jit  # type: ignore[untyped-decorator]
+    def epoch(state: Tree, order: Tree) -> Tree:
         state, scores = jax.lax.scan(step, state, order)
         return state, scores, score(state[0], *held_out)
 
@@ -115,27 +119,24 @@ def _keras(split: Split, speed: dict[str, object]) -> Rival:
         ]
         model = keras.Sequential(layers)
         model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"], **speed)
-        timer = _timer()
-        held_out = (validation, split.validation.labels)
+        seconds: list[float] = []
+        held_out, timer = (validation, split.validation.labels), _timer(seconds)
         model.fit(train, split.train.labels, epochs=epochs, validation_data=held_out, callbacks=[timer], verbose=0)
-        return timer.seconds
+        return seconds
 
     return run
 
 
-def _timer():
+def _timer(seconds: list[float]) -> Any:
+    """A Keras callback that appends what each epoch took."""
     import keras
 
-    class Timer(keras.callbacks.Callback):
-        def __init__(self) -> None:
-            super().__init__()
-            self.seconds: list[float] = []
-
-        def on_epoch_begin(self, epoch, logs=None):
+    class Timer(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
             self._began = time.perf_counter()
 
-        def on_epoch_end(self, epoch, logs=None):
-            self.seconds.append(time.perf_counter() - self._began)
+        def on_epoch_end(self, epoch: int, logs: object = None) -> None:
+            seconds.append(time.perf_counter() - self._began)
 
     return Timer()
 

@@ -39,8 +39,8 @@ def null(
     def once(n: int, random: Random) -> Measures:
         values = setting.draw(random, n)
         found = {} if setting.shared is None else {"former": float(former(values).any())}
-        if n >= inference.fewest():
-            pairs = setting.judge(values)
+        if n >= inference.min_replicates():
+            pairs = setting.compare(values)
             found["false"] = float(pairs.differs.any() or not pairs.best.all())
         return found
 
@@ -74,7 +74,7 @@ def halves(tables: Tables) -> None:
     """Half of them are equally good, the others equally bad, 20 sd below: what is said within a half?"""
 
     def once(setting: Setting, n: int, random: Random) -> Measures:
-        pairs = setting.judge(setting.draw(random, n))
+        pairs = setting.compare(setting.draw(random, n))
         equal = setting.means[pairs.first] == setting.means[pairs.second]
         pair, best = pairs.differs[equal].any(), not pairs.best[setting.means == setting.means.max()].all()
         return {"pair": float(pair), "best": float(best), "either": float(pair or best)}
@@ -103,7 +103,7 @@ def coverage(tables: Tables) -> None:
     """How often do all intervals contain the true differences?"""
 
     def once(setting: Setting, n: int, random: Random) -> Measures:
-        pairs = setting.judge(setting.draw(random, n))
+        pairs = setting.compare(setting.draw(random, n))
         true = setting.means[pairs.first] - setting.means[pairs.second]
         return {"covered": float(((pairs.low <= true) & (true <= pairs.high)).all())}
 
@@ -127,7 +127,7 @@ def power(tables: Tables) -> None:
 
     def once(setting: Setting, n: int, random: Random) -> Measures:
         values = setting.draw(random, n)
-        pairs = setting.judge(values)
+        pairs = setting.compare(values)
         return {
             "stepped": float((~pairs.best[1:]).mean()),
             "intervals": float((pairs.low > 0)[pairs.first == 0].mean()),
@@ -152,9 +152,9 @@ def equivalence(tables: Tables) -> None:
     """Half of them lie lower by exactly the margin, 3 sd: how often is any such pair called equivalent?"""
 
     def once(setting: Setting, n: int, random: Random) -> Measures:
-        pairs, margin = setting.judge(setting.draw(random, n)), 3 * SD
+        pairs, margin = setting.compare(setting.draw(random, n)), 3 * SD
         apart = setting.means[pairs.first] != setting.means[pairs.second]
-        half = stats.t.ppf(0.95, pairs.df) * pairs.spread / math.sqrt(n)
+        half = stats.t.ppf(0.95, pairs.df) * pairs.sd / math.sqrt(n)
         within = (pairs.equivalence_low > -margin) & (pairs.equivalence_high < margin)
         own = np.abs(pairs.difference) + half < margin
         return {"ours": float(within[apart].any()), "own": float(own[apart].any())}
@@ -177,7 +177,7 @@ def race(tables: Tables) -> None:
         for n, added in zip(LOOKS, np.diff((0, *LOOKS)), strict=True):
             if len(left) > 1:
                 runs += len(left) * int(added)
-                left = left[setting.judge(values[left, :n], level).best]
+                left = left[setting.compare(values[left, :n], level).best]
         best = np.flatnonzero(setting.means == setting.means.max())
         return {"lost": float(not np.isin(best, left).all()), "saved": 1 - runs / values.size}
 
@@ -234,14 +234,14 @@ def needed(tables: Tables) -> None:
     """A pair is undecided after 8 replicates: is its true difference shown with as many as were said to be needed?"""
 
     def once(setting: Setting, random: Random) -> Measures:
-        pairs = setting.judge(setting.draw(random, 8))
+        pairs = setting.compare(setting.draw(random, 8))
         if pairs.differs[0]:
             return {}
-        seen = pairs.spread[:1], pairs.critical[:1], pairs.df[:1]
-        count = estimates.replicates_needed(np.array([SD]), *seen, inference.fewest())[0]
+        seen = pairs.sd[:1], pairs.critical[:1], pairs.df[:1]
+        count = estimates.replicates_needed(np.array([SD]), *seen, inference.min_replicates())[0]
         if math.isnan(count):
             return {}
-        return {"shown": float(setting.judge(setting.draw(random, int(count))).low[0] > 0), "count": count}
+        return {"shown": float(setting.compare(setting.draw(random, int(count))).low[0] > 0), "count": count}
 
     for name in ("normal", "skewed"):
         for k in (2, 8):

@@ -18,7 +18,7 @@ from mnist_exp.app.compose import compose, to_run_config
 from mnist_exp.config.schema import RunConfig
 from mnist_exp.data import datasets
 from mnist_exp.data.datasets import Dataset, Split
-from mnist_exp.tracking.mlflow import store
+from mnist_exp.tracking.mlflow.client import connect
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -78,7 +78,7 @@ def data(of: RunConfig) -> tuple[Dataset, Split]:
 def workshop() -> Iterator[Path]:
     """A folder for stores and outputs, with an empty store in it: creating one takes seconds and is no rival's work."""
     with tempfile.TemporaryDirectory() as folder:
-        store.connect(f"sqlite:///{folder}/empty.db")
+        connect(f"sqlite:///{folder}/empty.db")
         yield Path(folder)
 
 

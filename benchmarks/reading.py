@@ -10,8 +10,8 @@ from contextlib import closing
 import measure
 
 from mnist_exp import load_runs
-from mnist_exp.analysis.frames import EPOCH_METRICS
-from mnist_exp.tracking.mlflow import store
+from mnist_exp.metrics import per_epoch
+from mnist_exp.tracking.mlflow.client import connect
 from mnist_exp.tracking.mlflow.tracker import MlflowTracker
 from mnist_exp.tracking.protocols import Status
 
@@ -20,7 +20,7 @@ def main() -> None:
     count = 100 if measure.is_quick(__doc__) else 1000
     with measure.workshop() as folder:
         uri = f"sqlite:///{folder}/empty.db"
-        client = store.connect(uri)
+        client = connect(uri)
         run_ids = []
         for seed in range(count):
             run = MlflowTracker.open(client, uri, "0", f"seed={seed}")
@@ -41,7 +41,7 @@ def main() -> None:
             client.search_runs(["0"], max_results=count)
             searched = time.perf_counter() - began
             for run_id in run_ids[: count // 10]:
-                for metric in EPOCH_METRICS:
+                for metric in per_epoch():
                     client.get_metric_history(run_id, metric)
             return [10 * (time.perf_counter() - began - searched) + searched]
 
@@ -54,7 +54,7 @@ def _fill(database: object, run_ids: list[str]) -> None:
     rows = (
         (metric, 1 / epoch, epoch, run_id, epoch, 0)
         for run_id in run_ids
-        for metric in EPOCH_METRICS
+        for metric in per_epoch()
         for epoch in range(1, 201)
     )
     statement = "INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan) VALUES (?, ?, ?, ?, ?, ?)"

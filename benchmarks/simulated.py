@@ -11,6 +11,7 @@ from typing import Any
 
 import measure
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from mnist_exp.statistics import inference
@@ -19,6 +20,8 @@ from mnist_exp.statistics.resampling import Floats
 
 Random = np.random.Generator
 Measures = Mapping[str, float]
+Steps = Sequence[float] | NDArray[np.floating[Any]]
+"""How far the mean of each configuration lies below that of its shape."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Setting:
 
     shapes: Sequence[Shape]
     shared: float | None = 0.5
-    below: Sequence[float] = ()  # of each, how far its mean lies below that of its shape
+    below: Steps = ()
 
     def draw(self, random: Random, n: int) -> Floats:
         """Return values: float [k, n]."""
@@ -81,14 +84,14 @@ class Setting:
     def means(self) -> Floats:
         return np.array([shape.mean for shape in self.shapes]) - (np.array(self.below) if len(self.below) else 0.0)
 
-    def judge(self, values: Floats, level: float = LEVEL) -> Pairs:
-        """Judge values by the function of the project that fits."""
+    def compare(self, values: Floats, level: float = LEVEL) -> Pairs:
+        """Compare values as the project compares runs: paired, or unpaired if nothing is shared."""
         if self.shared is None:
             return inference.unpaired(list(values), level=level)
         return inference.paired(values, level=level)
 
 
-def mixed(k: int, *shapes: Shape, shared: float | None = 0.5, below: Sequence[float] = ()) -> Setting:
+def mixed(k: int, *shapes: Shape, shared: float | None = 0.5, below: Steps = ()) -> Setting:
     """k configurations, their shapes in turn."""
     return Setting([shapes[at % len(shapes)] for at in range(k)], shared, below)
 

@@ -17,8 +17,11 @@ from mnist_exp.base.imports import import_tensorflow
 def main() -> None:
     quick = measure.is_quick(__doc__)
     import_tensorflow()
-    from mnist_exp.runs.run import Job, Progress, run
-    from mnist_exp.tracking.mlflow import keyed, store
+    from mnist_exp.runs.job import Job, PreparedJob
+    from mnist_exp.runs.provenance import fingerprint_of
+    from mnist_exp.runs.run import Progress, run
+    from mnist_exp.tracking.mlflow.backend import open_backend
+    from mnist_exp.tracking.mlflow.client import connect
     from mnist_exp.tracking.spool import journal
     from mnist_exp.tracking.spool.journal import Journal
     from mnist_exp.tracking.spool.tracker import JournalTracker, new_opening
@@ -31,7 +34,7 @@ def main() -> None:
 
     with measure.workshop() as folder:
         uri = f"sqlite:///{folder}/empty.db"
-        store.connect(uri)
+        connect(uri)
 
         def untracked() -> list[float]:
             began = time.perf_counter()
@@ -42,15 +45,19 @@ def main() -> None:
             began = time.perf_counter()
             opening = new_opening("model_5", uri, dataset.name, None, {})
             own = Journal(folder / "journal" / opening.key, new=True)
-            tracker = JournalTracker(own, opening, keyed.deliver(uri))
+            tracker = JournalTracker(own, opening, open_backend(uri).open_run)
             with tempfile.TemporaryDirectory() as output:
                 job = Job("model_5", "model_5", ("experiment=model_5",), Path(output))
                 progress = Progress(own.folder / journal.CHECKPOINT)
-                tracked.append(run(config, job, dataset, tracker, lambda _: None, progress).seconds)
+                prepared = PreparedJob(
+                    job, config, dataset, fingerprint_of(config, dataset), open_backend(uri), dataset.name
+                )
+                tracked.append(run(prepared, tracker, lambda _: None, progress).seconds)
             assert tracker.settle(patience_s=0) is None
             return [time.perf_counter() - began]
 
-        whole(), tracked.clear()  # imports
+        whole()  # imports
+        tracked.clear()
         rivals = {"training, untracked": untracked, "whole run, tracked": whole}
         seconds = measure.in_turns(rivals, 2 if quick else 7)
     seconds["training, tracked"] = tracked

@@ -3,14 +3,18 @@
 import gc
 import sys
 
+from mnist_exp.base.imports import require_posix
+
+require_posix()
+
 if {"-h", "--help"} & set(sys.argv[1:]):
     from mnist_exp.app import help as help_text
 
     print(help_text.text(sys.argv[1:]))
     sys.exit(0)
 
-from mnist_exp.app.application import main
+from mnist_exp.app.application import main  # noqa: E402  it imports what other systems lack
 
-code = main()
+code = main(sys.argv[1:])
 gc.freeze()  # the interpreter's last collections would look at all of TensorFlow once more, for two seconds
 sys.exit(code)

@@ -1,22 +1,24 @@
 """What the tests share: a clean environment, composed configs, a checkout of their own for the real command."""
 
+import json
 import logging
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from mnist_exp.config.schema import RunConfig
 from mnist_exp.data.files import Arrays
-from mnist_exp.tracking.mlflow.records import Record
+from mnist_exp.tracking.protocols import Record
 
 if TYPE_CHECKING:
     from recording import Begin
@@ -39,14 +41,19 @@ REAL_MNIST = Path(os.environ["MNIST_EXP_DATA"]) if os.environ.get("MNIST_EXP_DAT
 needs_real_mnist = pytest.mark.skipif(REAL_MNIST is None, reason="needs the real MNIST: set MNIST_EXP_DATA to its .npz")
 
 
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No setting of the machine reaches a test, and none of Keras's caches."""
+def clean_environment(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Take every setting of the machine out of the environment; Keras's cache is in ``folder``."""
     for name in list(os.environ):
         if name.startswith(OWN_VARIABLES):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setenv("KERAS_HOME", str(folder / "keras"))
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of the machine reaches a test, and none of Keras's caches."""
+    clean_environment(monkeypatch, tmp_path)
 
 
 @pytest.fixture
@@ -58,10 +65,43 @@ def journals_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "journal"
 
 
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that ``make`` fills, once for all processes that run tests; they only read it, or copy from it."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # which the workers share
+    folder = root / "made once" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    done = folder.with_name(f"{name}.done")
+    with FileLock(folder.with_name(f"{name}.lock")):
+        if not done.exists():
+            make(folder)
+            done.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def new_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], str]:
+    """Makes an empty SQLite store in a folder, as a copy: MLflow needs seconds to create one. Gives its URI."""
+    from mnist_exp.tracking.mlflow.client import connect
+
+    def create(folder: Path) -> None:
+        connect(f"sqlite:///{folder / 'mlflow.db'}")
+
+    template = made_once(tmp_path_factory, "empty store", create)
+
+    def make(folder: Path) -> str:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(template / "mlflow.db", folder / "mlflow.db")
+        return f"sqlite:///{folder / 'mlflow.db'}"
+
+    return make
+
+
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One SQLite store for all tests of this file: creating one takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
+def uri(tmp_path_factory: pytest.TempPathFactory, new_store: Callable[[Path], str]) -> str:
+    """One SQLite store for all tests of this file."""
+    return new_store(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture
@@ -90,14 +130,14 @@ def begin(folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptu
 
 def parent_id(sweep: "Sweep") -> str:
     """The id of a sweep's parent run, which its own journal may not have brought to the store yet."""
-    from mnist_exp.tracking.mlflow import keyed
+    from mnist_exp.tracking.mlflow.backend import open_backend
     from mnist_exp.tracking.spool import journal
 
     if (there := sweep.parent()) is not None:
         return there.run_id
     opening = journal.read(journal.root() / sweep.key).opening
     assert opening is not None
-    return keyed.deliver(sweep.uri)(opening).run_id
+    return open_backend(sweep.uri).open_run(opening).run_id
 
 
 @pytest.fixture
@@ -184,38 +224,51 @@ class SweepStore:
 @pytest.fixture(scope="session")
 def sweep_store(tmp_path_factory: pytest.TempPathFactory) -> SweepStore:
     """Runs the README's sweep once for all tests that look at it: one process that imports TensorFlow."""
-    from mnist_exp.tracking.mlflow import records, store
+    from mnist_exp.tracking import queries
+    from mnist_exp.tracking.mlflow.backend import open_backend
+    from mnist_exp.tracking.mlflow.client import connect
 
-    checkout = copy_project(tmp_path_factory.mktemp("sweep") / "my project")
-    outcome = checkout.run("-m", "model.units=4,10", "optimizer.lr=0.001,0.01", "data=digits")
+    def run(folder: Path) -> None:
+        sweep = ("-m", "model.units=4,10", "optimizer.lr=0.001,0.01", "data=digits")
+        outcome = copy_project(folder / "my project").run(*sweep)
+        (folder / "outcome.json").write_text(json.dumps(asdict(outcome)))
+
+    folder = made_once(tmp_path_factory, "sweep", run)
+    checkout, outcome = Checkout(folder / "my project"), Outcome(**json.loads((folder / "outcome.json").read_text()))
     assert outcome.code == 0, outcome.err
-    client = store.connect(checkout.uri)
-    parent = records.latest_sweep(client)
+    client = connect(checkout.uri)
+    parent = queries.latest_sweep(open_backend(client.tracking_uri))
     assert parent is not None
-    children = records.children(client, parent.run_id)
+    children = queries.children(open_backend(client.tracking_uri), parent.run_id)
     return SweepStore(checkout, outcome, checkout.uri, parent.experiment_id, parent.run_id, children)
 
 
 Command = Callable[..., tuple[int, str]]
 
 
+def run_here(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    """Make ``root`` the project's folder for commands that run in this process."""
+    import absl.logging
+
+    from mnist_exp.base import paths
+
+    monkeypatch.setattr(paths, "root", lambda: root)
+    # Hydra closes every log handler, and absl's closes its stream: where TensorFlow was imported before, pytest's own.
+    absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
+
+
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
     """The real main function in this process; gives its exit code and what it wrote to standard error."""
-    import absl.logging
-
     from mnist_exp.app import application
-    from mnist_exp.base import paths
 
-    monkeypatch.setattr(paths, "root", lambda: tmp_path)
-    # Hydra closes every log handler, and absl's closes its stream: where TensorFlow was imported before, pytest's own.
-    absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
+    run_here(monkeypatch, tmp_path)
 
     def call(*arguments: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["mnist_exp", *arguments])
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
         try:
-            code = application.main()
+            code = application.main(arguments)
         except SystemExit as left:
             code = int(str(left.code))
         return code, capsys.readouterr().err

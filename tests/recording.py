@@ -6,9 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from mnist_exp.base.errors import StoreError
-from mnist_exp.tracking.protocols import Content, DatasetInput, Measurement, ModelFolder, ParamValue, Status, Tracker
+from mnist_exp.tracking.protocols import (
+    Content,
+    DatasetInput,
+    Measurement,
+    ModelFolder,
+    Opening,
+    ParamValue,
+    Status,
+    Tracker,
+)
 from mnist_exp.tracking.spool import journal as journals
-from mnist_exp.tracking.spool.journal import Opening
 from mnist_exp.tracking.spool.tracker import JournalTracker
 
 OPENING = Opening("KEY", "a run", "sqlite:///x.db", "mnist", "parent", {"heartbeat": "1"}, 1_700_000_000_000, "host")

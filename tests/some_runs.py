@@ -8,7 +8,7 @@ import pandas as pd
 from mnist_exp.analysis.comparison import Comparison, compare
 from mnist_exp.analysis.ranking import Measure, measure
 from mnist_exp.config import replicate as replicates
-from mnist_exp.tracking.mlflow.records import Record
+from mnist_exp.tracking.protocols import Record
 
 BY = measure("val_accuracy")
 NOISE = (0.004, -0.003, 0.001, 0.0, -0.002, 0.003, -0.004, 0.002)

@@ -1,9 +1,8 @@
-"""A sweep that may be extended: judged at planned numbers of replicates, each time at a fifth of 5 %.
+"""Sequential testing of a sweep that may be extended: verdicts at planned looks, each at a fifth of 5 %.
 
-Adding replicates to an undecided comparison and judging it at 5 % again makes false differences far more likely than
+Adding replicates to an undecided comparison and testing it at 5 % again makes false differences far more likely than
 5 %. With ``looks=true`` the looks are planned: at 8, 12, 16, 24 and 32 replicates, each at 1 % (Bonferroni), so that
-the chance of any false difference at any of them is 5 %. A configuration that is ruled out at a look keeps that
-verdict.
+the probability of any false difference at any look is 5 %. A configuration that is ruled out at a look stays so.
 """
 
 from __future__ import annotations
@@ -15,20 +14,24 @@ from typing import Any
 import numpy as np
 
 from mnist_exp.statistics.conclusion import joined, listed, percent
-from mnist_exp.statistics.inference import Pairs, place
+from mnist_exp.statistics.inference import Pairs, pair_index
 from mnist_exp.statistics.verdicts import EQUIVALENT, Sample, Verdicts, judge
 
 SCHEDULE = (8, 12, 16, 24, 32)
-LEVEL = 0.01
+"""Numbers of replicates at the planned looks."""
 
-_COLUMNS = (
-    *("difference", "low", "high", "equivalence_low", "equivalence_high"),  # of which the sign turns with the pair
-    *("p", "critical", "spread", "df"),
-)
-_TURNED = {"difference": "difference", "low": "high", "high": "low"} | {
+LEVEL = 0.01
+"""Probability of any false difference at one look."""
+
+# Fields of ``Pairs``. For a pair in reverse order, those of ``_REVERSED`` are the negative of another field.
+_REVERSED = {
+    "difference": "difference",
+    "low": "high",
+    "high": "low",
     "equivalence_low": "equivalence_high",
     "equivalence_high": "equivalence_low",
 }
+_FIELDS = (*_REVERSED, "p", "critical", "sd", "df")
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,13 @@ class Look:
     """One look.
 
     Attributes:
-        n: replicates that it took in.
-        judged: names of the configurations that took part.
-        ruled_out: of these, those that cannot be best.
+        n: number of replicates.
+        compared: names of the configurations that were compared.
+        ruled_out: those of them that cannot be best.
     """
 
     n: int
-    judged: tuple[str, ...]
+    compared: tuple[str, ...]
     ruled_out: tuple[str, ...]
 
 
@@ -52,25 +55,25 @@ class Looks:
 
     Attributes:
         taken: in order.
-        left: the configurations that may still be best.
-        waiting: replicates that are there already and count from the next look on.
-        equivalent: whether those that are left differ by less than matters, so that nothing is left to decide.
+        remaining: the configurations that may still be best.
+        pending: number of finished replicates that will count from the next look on.
+        equivalent: whether all remaining configurations are equivalent, so that nothing is left to decide.
     """
 
     taken: tuple[Look, ...]
-    left: tuple[Any, ...]
-    waiting: int
+    remaining: tuple[Any, ...]
+    pending: int
     equivalent: bool = False
 
     @property
     def next_n(self) -> int | None:
-        """How many replicates the next look takes; None if there is none, or nothing is left to decide."""
+        """Number of replicates at the next look; None if no look or nothing to decide is left."""
         reached = self.taken[-1].n if self.taken else 0
         later = [n for n in SCHEDULE if n > reached]
-        return later[0] if later and len(self.left) > 1 and not self.equivalent else None
+        return later[0] if later and len(self.remaining) > 1 and not self.equivalent else None
 
     def sentences(self) -> Iterator[str]:
-        """Yield when it was looked at, what was ruled out, and what comes next."""
+        """Yield the looks taken, the configurations ruled out at each, and the next look."""
         planned = ", ".join(map(str, SCHEDULE))
         if self.taken:
             at = joined([str(look.n) for look in self.taken])
@@ -82,13 +85,13 @@ class Looks:
             if look.ruled_out:
                 yield f"Ruled out with {look.n} replicates: {listed(look.ruled_out)}."
         if self.next_n is not None:
-            waiting = f"; {self.waiting} of those to come are there already" if self.waiting else ""
-            yield f"The next look is at {self.next_n} replicates{waiting}."
-        elif len(self.left) > 1 and not self.equivalent:
+            pending = f"; {self.pending} of the replicates for it exist already" if self.pending else ""
+            yield f"The next look is at {self.next_n} replicates{pending}."
+        elif len(self.remaining) > 1 and not self.equivalent:
             yield "The last planned look is over: only a fresh sweep can decide."
 
 
-def judge_looks(
+def sequential_verdicts(
     samples: Mapping[Any, Sample],
     names: Mapping[Any, str],
     order: Sequence[str],
@@ -97,22 +100,29 @@ def judge_looks(
     worth: float | None,
     resolution: float,
 ) -> tuple[Verdicts, Looks]:
-    """Judge at each planned look that is reached, and put the verdicts of all of them together.
+    """Judge the remaining configurations at each planned look that is reached, and combine the verdicts.
 
     Args:
-        samples, names, higher, worth, resolution: as :func:`~mnist_exp.statistics.verdicts.judge` takes them.
+        samples: finite values of each configuration, by replicate.
+        names: name of each configuration in sentences.
         order: all replicates, in the order in which they were added.
+        higher: whether more is better.
+        worth: the smallest difference that matters.
+        resolution: smallest step of a value.
+
+    Returns:
+        The verdict on each pair of the last look at which both were compared, and the looks taken.
     """
     options: dict[str, Any] = {"higher": higher, "worth": worth, "level": LEVEL, "resolution": resolution}
-    left = dict.fromkeys(samples)
+    remaining = dict.fromkeys(samples)
     found: list[Verdicts] = []
     taken: list[Look] = []
-    before = 0
+    reached = 0
     for n in (each for each in SCHEDULE if each <= len(order)):
-        new, reached = set(order[before:n]), set(order[:n])
+        new, usable = set(order[reached:n]), set(order[:n])
         part = {
-            config: {name: value for name, value in samples[config].items() if name in reached}
-            for config in left
+            config: {name: value for name, value in samples[config].items() if name in usable}
+            for config in remaining
             if new & samples[config].keys()
         }
         if len(part) < 2:
@@ -120,56 +130,57 @@ def judge_looks(
         verdicts = judge(part, names, **options)
         if verdicts.result is None:
             continue
-        judged = verdicts.configs[: verdicts.judged]
-        out = [config for config, is_best in zip(judged, verdicts.result.best, strict=True) if not is_best]
-        for config in out:
-            del left[config]
+        compared = verdicts.configs[: verdicts.judged_count]
+        ruled_out = [config for config, is_best in zip(compared, verdicts.result.best, strict=True) if not is_best]
+        for config in ruled_out:
+            del remaining[config]
         found.append(verdicts)
-        taken.append(Look(n, tuple(names[each] for each in judged), tuple(names[each] for each in out)))
-        before = n
-    waiting = len(order) - before
+        taken.append(Look(n, tuple(names[each] for each in compared), tuple(names[each] for each in ruled_out)))
+        reached = n
     if not found:
-        return judge(samples, names, **options), Looks((), tuple(left), 0)
+        return judge(samples, names, **options), Looks((), tuple(remaining), 0)
     last = found[-1]
-    places = np.flatnonzero(last.in_best_set)
-    first, second = np.triu_indices(len(places), 1)
-    verdicts_left = last.of(places[first], places[second])["verdict"]
-    equivalent = len(verdicts_left) > 0 and bool((verdicts_left == EQUIVALENT).all())
-    return _together(found, samples, names, left), Looks(tuple(taken), tuple(left), waiting, equivalent)
+    best = np.flatnonzero(last.in_best_set)
+    a, b = np.triu_indices(len(best), 1)
+    labels = last.pair_columns(best[a], best[b])["verdict"]
+    equivalent = len(labels) > 0 and bool((labels == EQUIVALENT).all())
+    looks = Looks(tuple(taken), tuple(remaining), len(order) - reached, equivalent)
+    return _combined(found, samples, names, remaining), looks
 
 
-def _together(
-    found: Sequence[Verdicts], samples: Mapping[Any, Sample], names: Mapping[Any, str], left: Mapping[Any, None]
+def _combined(
+    found: Sequence[Verdicts], samples: Mapping[Any, Sample], names: Mapping[Any, str], remaining: Mapping[Any, None]
 ) -> Verdicts:
-    """Each pair with the verdict of the last look that both took part in."""
-    places = [{config: at for at, config in enumerate(each.configs[: each.judged])} for each in found]
-    order = list(dict.fromkeys(config for each in reversed(places) for config in each))
+    """Combine the verdicts of several looks: each pair gets those of the last look at which both were compared."""
+    indices = [{config: index for index, config in enumerate(each.configs[: each.judged_count])} for each in found]
+    order = list(dict.fromkeys(config for each in reversed(indices) for config in each))
     rest = [config for config in samples if config not in order]
     used = {config: sample for each in found for config, sample in zip(each.configs, each.samples, strict=True)}
     first, second = np.triu_indices(len(order), 1)
-    columns = {name: np.full(len(first), np.nan) for name in _COLUMNS}
-    for verdicts, places_of in zip(reversed(found), reversed(places), strict=True):
-        at = np.array([places_of.get(config, -1) for config in order])
-        a, b = at[first], at[second]
-        here = (a >= 0) & (b >= 0) & np.isnan(columns["difference"])  # later looks come first
-        own, turned = place(np.minimum(a, b)[here], np.maximum(a, b)[here], verdicts.judged), (a > b)[here]
-        for name in _COLUMNS:
-            as_it_is = getattr(verdicts.result, name)[own]
-            other_way = -getattr(verdicts.result, _TURNED[name])[own] if name in _TURNED else as_it_is
-            columns[name][here] = np.where(turned, other_way, as_it_is)
+    figures = {name: np.full(len(first), np.nan) for name in _FIELDS}
+    for verdicts, index_of in zip(reversed(found), reversed(indices), strict=True):
+        index = np.array([index_of.get(config, -1) for config in order])
+        a, b = index[first], index[second]
+        is_new = (a >= 0) & (b >= 0) & np.isnan(figures["difference"])  # later looks come first
+        pair = pair_index(np.minimum(a, b)[is_new], np.maximum(a, b)[is_new], verdicts.judged_count)
+        is_reversed = (a > b)[is_new]
+        for name in _FIELDS:
+            values = getattr(verdicts.result, name)[pair]
+            reverse = -getattr(verdicts.result, _REVERSED[name])[pair] if name in _REVERSED else values
+            figures[name][is_new] = np.where(is_reversed, reverse, values)
     last = found[-1]
-    result = Pairs(first, second, **columns, best=np.array([config in left for config in order]))
-    everyone = [*order, *rest]
+    result = Pairs(first, second, **figures, best=np.array([config in remaining for config in order]))
+    configs = [*order, *rest]
     return Verdicts(
-        configs=tuple(everyone),
-        names=tuple(names[each] for each in everyone),
-        samples=tuple(used.get(each, samples[each]) for each in everyone),
+        configs=tuple(configs),
+        names=tuple(names[each] for each in configs),
+        samples=tuple(used.get(each, samples[each]) for each in configs),
         higher=last.higher,
         level=last.level,
         worth=last.worth,
         is_paired=all(each.is_paired for each in found),
         result=result if len(order) > 1 else None,
         notes=tuple(dict.fromkeys(note for each in found for note in each.notes)),
-        looked_at=len(found) > 1,
+        combines_looks=len(found) > 1,
         resolution=last.resolution,
     )

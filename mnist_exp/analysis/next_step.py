@@ -1,4 +1,4 @@
-"""What would decide an undecided sweep: the command of the sweep that comes next."""
+"""The command of the sweep that would decide what a comparison leaves undecided."""
 
 import math
 import re
@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from mnist_exp.analysis.comparison import Comparison, Row
 from mnist_exp.analysis.looks import Looks
+from mnist_exp.config.overrides import key_of
 from mnist_exp.config.replicate import REPLICATE, SOURCES
-from mnist_exp.statistics.verdicts import UNDECIDED, natural
-from mnist_exp.tracking.mlflow.records import Record
+from mnist_exp.statistics.verdicts import UNDECIDED, natural_key
+from mnist_exp.tracking.protocols import Record
 
-_FIRST_SWEEP = 8  # replicates, where there was no verdict yet: two more than a verdict takes
-_MOST = 1000  # replicates: a longer sweep is not proposed
-_PLAIN = re.compile(r"[\w.+-]+")
+_FIRST_SWEEP = 8  # replicates if there is no verdict yet: two more than a verdict takes
+_MAX_REPLICATES = 1000  # a longer sweep is not proposed
+_PLAIN_VALUE = re.compile(r"[\w.+-]+")
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class NextStep:
     """A sweep that would decide.
 
     Attributes:
-        why: what it is for, in a few words that end in a colon.
-        command: to paste.
+        why: its purpose, a phrase that ends in a colon.
+        command: quoted for a shell.
     """
 
     why: str
@@ -31,81 +32,91 @@ class NextStep:
 
 
 def next_step(parent: Record, result: Comparison) -> NextStep | None:
-    """Return the sweep that would decide what ``result`` leaves undecided; None if nothing is, or nothing would.
+    """Propose the sweep that would decide what ``result`` leaves undecided.
 
     Args:
-        parent: the parent run of the sweep, or of the last of those that were looked at together.
+        parent: the parent run of the sweep, or of the last of several sweeps that were planned as one.
         result: its comparison.
+
+    Returns:
+        None if everything is decided, or if no sweep would decide it.
     """
-    with_values = [row for row in result.rows if row.finished]
+    with_value = [row for row in result.rows if row.finished]
     command = parent.tags.get("command", "")
-    if len(with_values) < 2 or result.verdicts.refusal or not _can_be_repeated(command, parent):
+    if len(with_value) < 2 or result.verdicts.refusal or not _takes_replicates(command, parent):
         return None
     if result.looks is not None and result.looks.next_n is not None:
         return _next_look(parent, result.looks, result)
     if result.verdicts.result is None:
-        start = 0 if max(len(row.finished) for row in with_values) == 1 else _unused(with_values)
-        why = f"For a verdict, at least {result.verdicts.fewest} replicates:"
-        return NextStep(why, _command(command, parent, with_values, start, _FIRST_SWEEP))
-    undecided = [
+        start = 0 if max(len(row.finished) for row in with_value) == 1 else _first_unused(with_value)
+        why = f"For a verdict, at least {result.verdicts.min_replicates} replicates:"
+        return NextStep(why, _command(command, parent, with_value, start, _FIRST_SWEEP))
+    needed = [
         row.against_first.needed
         for row in result.best_set
         if row.against_first is not None and row.against_first.verdict == UNDECIDED
     ]
-    if not undecided or all(map(math.isnan, undecided)):
+    finite = [each for each in needed if not math.isnan(each)]
+    if not finite:
         return None
-    finite = [each for each in undecided if not math.isnan(each)]
     count = int(max(finite) if result.verdicts.worth is not None else min(finite))
-    if count > _MOST:
+    if count > _MAX_REPLICATES:
         return None
     why = f"A fresh sweep of {count} new replicates, judged alone:"
-    left = [row for row in with_values if row.is_best]  # those without a verdict included
-    return NextStep(why, _command(command, parent, left, _unused(with_values), count))
+    remaining = [row for row in with_value if row.in_best_set]  # including those without a verdict
+    return NextStep(why, _command(command, parent, remaining, _first_unused(with_value), count))
 
 
-def _can_be_repeated(command: str, parent: Record) -> bool:
-    """Whether replicates can be added to a command: it is one of ours, and does not decide every seed by itself."""
-    given = {_key(word) for word in shlex.split(command)}
+def _takes_replicates(command: str, parent: Record) -> bool:
+    """Return whether replicates can be added to a command: it is one of ours, and leaves a seed for them to draw."""
+    given = {key_of(word) for word in shlex.split(command)}
     swept = set(parent.tags.get("sweep.keys", "").split(", ")) & set(SOURCES)
     return " -m mnist_exp " in f"{command} " and swept <= given and not set(SOURCES) - swept <= given
 
 
 def _next_look(parent: Record, looks: Looks, result: Comparison) -> NextStep:
     assert looks.next_n is not None
-    left = [row for row, config in zip(result.rows, result.verdicts.configs, strict=False) if config in looks.left]
-    have = max(len(row.finished) for row in left)
-    command = _command(parent.tags["command"], parent, left, _unused(result.rows), max(1, looks.next_n - have))
+    configs = zip(result.rows, result.verdicts.configs, strict=False)  # rows without a finished run come last
+    remaining = [row for row, config in configs if config in looks.remaining]
+    finished = max(len(row.finished) for row in remaining)
+    count = max(1, looks.next_n - finished)
+    command = _command(parent.tags["command"], parent, remaining, _first_unused(result.rows), count)
     return NextStep("For the next look, with all configurations that are left:", f"{command} looks={parent.run_id}")
 
 
-def _unused(rows: Sequence[Row]) -> int:
-    """The first replicate that no run has yet, nor any after it."""
-    numbers = [record.params.get(REPLICATE, "") for row in rows for record in (*row.finished, *row.others)]
+def _first_unused(rows: Sequence[Row]) -> int:
+    """Return the number after the largest replicate number of any run."""
+    numbers = [record.params.get(REPLICATE, "") for row in rows for record in (*row.finished, *row.without_value)]
     return max((int(number) for number in numbers if number.isdecimal()), default=-1) + 1
 
 
 def _command(command: str, parent: Record, rows: Sequence[Row], start: int, count: int) -> str:
-    """The command of a sweep over these rows, or over the smallest grid that holds them, with other replicates."""
+    """Return the command of a sweep with new replicates over ``rows``, or over the smallest grid that contains them.
+
+    Args:
+        command: the command of the sweep so far.
+        parent: its parent run.
+        rows: the configurations to repeat.
+        start: the first replicate.
+        count: number of replicates.
+    """
     swept = parent.tags.get("sweep.keys", "").split(", ")
     given = [
-        _narrowed(each, swept, rows)
-        for each in shlex.split(command)
-        if _key(each) not in (REPLICATE, "looks", "resume") and not (_key(each) in SOURCES and _key(each) in swept)
+        _with_values_of(rows, word, swept)
+        for word in shlex.split(command)
+        if key_of(word) not in (REPLICATE, "looks", "resume")
+        and not (key_of(word) in SOURCES and key_of(word) in swept)
     ]
     replicates = f"range({start},{start + count})" if start else f"range({count})"
-    if "-m" not in given[3:] and "--multirun" not in given:  # an experiment that is a sweep of its own
+    if "-m" not in given[3:] and "--multirun" not in given:  # an experiment file that is itself a sweep
         given.insert(3, "-m")
     return shlex.join([*given, f"{REPLICATE}={replicates}"])
 
 
-def _key(word: str) -> str:
-    return word.partition("=")[0].lstrip("+") if "=" in word else ""
-
-
-def _narrowed(word: str, swept: Sequence[str], rows: Sequence[Row]) -> str:
-    """An override with the values that are left; as it was given where those cannot be told from the params."""
-    key = _key(word)
-    values = sorted({row.params[key] for row in rows if key in row.params}, key=natural)
-    if key not in swept or not values or not all(map(_PLAIN.fullmatch, values)):
-        return word
+def _with_values_of(rows: Sequence[Row], override: str, swept: Sequence[str]) -> str:
+    """Return a swept override with the values of ``rows`` alone; as given if params do not show how to write them."""
+    key = key_of(override)
+    values = sorted({row.params[key] for row in rows if key in row.params}, key=natural_key)
+    if key not in swept or not values or not all(map(_PLAIN_VALUE.fullmatch, values)):
+        return override
     return f"{key}={','.join(values)}"

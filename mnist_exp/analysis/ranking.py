@@ -1,4 +1,4 @@
-"""What runs are compared by, and the value that each run has of it."""
+"""What runs are compared by, the value of each run, and the ranking of a sweep's runs."""
 
 import csv
 import io
@@ -8,23 +8,19 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from mnist_exp.analysis.frames import EPOCH_METRICS
+from mnist_exp import metrics
 from mnist_exp.base.errors import ConfigError
 from mnist_exp.config.replicate import without_drawn
-from mnist_exp.tracking.mlflow.records import Record
-
-_SHARES = ("accuracy", "recall")
-_LOWER_IS_BETTER = ("loss", "seconds", "parameters")
-_TIMES = ("train_seconds", "epoch_seconds")
+from mnist_exp.tracking.protocols import Record
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What is compared.
+    """What runs are compared by.
 
     Attributes:
         metric: its name, such as ``val_accuracy``.
-        by: of the epoch whose weights were ``kept``, of each run's ``best`` epoch, or of its ``last``.
+        by: at which epoch: the one whose weights were ``kept``, each run's ``best``, or its ``last``.
         higher: whether more is better.
     """
 
@@ -34,25 +30,25 @@ class Measure:
 
     @property
     def is_share(self) -> bool:
-        """Whether it lies in 0..1."""
-        return is_share(self.metric)
+        """Whether it is a share of images, 0..1."""
+        return metrics.is_share(self.metric)
 
     @property
     def is_validation_share(self) -> bool:
         """Whether it is a share of the validation images."""
-        return self.metric == "val_accuracy"
+        return self.is_share and self.metric in metrics.validated()
 
     @property
     def name(self) -> str:
-        """``kept val_accuracy``; a metric of the whole run has no epoch to name."""
-        return f"{self.by} {self.metric}" if self.metric in EPOCH_METRICS and self.metric not in _TIMES else self.metric
+        """``kept val_accuracy``; the name alone of a time, and of a metric of the whole run, which have no epoch."""
+        return f"{self.by} {self.metric}" if self.metric in metrics.per_epoch() and not self._is_time else self.metric
 
     def words(self) -> str:
-        """``kept val_accuracy, higher is better``."""
+        """Return ``kept val_accuracy, higher is better``."""
         return f"{self.name}, {'higher' if self.higher else 'lower'} is better"
 
     def covers(self, record: Record) -> bool:
-        """Whether a run is ranked by it: range tests are not ranked among models."""
+        """Return whether a run is ranked by it: range tests are not ranked among models."""
         return self.metric.startswith("range_test/") or not record.is_range_test
 
     def values(self, records: Sequence[Record], epochs: pd.DataFrame) -> dict[str, float]:
@@ -65,13 +61,18 @@ class Measure:
             epochs: as ``analysis.frames`` gives them.
         """
         done = [record for record in records if record.status == "FINISHED"]
-        if self.metric in _TIMES:
-            found = steady_seconds(done, epochs, whole_run=self.metric == "train_seconds")
-        elif self.metric not in EPOCH_METRICS or self.metric not in epochs.columns:
+        if self._is_time:
+            found = steady_seconds(done, epochs, whole_run=self.metric not in metrics.per_epoch())
+        elif self.metric not in metrics.per_epoch() or self.metric not in epochs.columns:
             found = {record.run_id: record.metrics[self.metric] for record in done if self.metric in record.metrics}
         else:
             found = self._of_epochs(done, epochs)
         return {run_id: float(value) for run_id, value in found.items() if math.isfinite(value)}
+
+    @property
+    def _is_time(self) -> bool:
+        known = metrics.find(self.metric)
+        return known is not None and known.unit == "s"
 
     def _of_epochs(self, done: Sequence[Record], epochs: pd.DataFrame) -> dict[str, float]:
         ids = {record.run_id for record in done}
@@ -93,11 +94,6 @@ class Measure:
         return last | {str(run_id): float(value) for run_id, value in at_kept.items()} | logged
 
 
-def is_share(metric: str) -> bool:
-    """Return whether a metric lies in 0..1; of these, more is better."""
-    return any(word in metric for word in _SHARES)
-
-
 def steady_seconds(records: Sequence[Record], epochs: pd.DataFrame, *, whole_run: bool) -> dict[str, float]:
     """Return the median seconds of each run's epochs but its first, times their number for the ``whole_run``.
 
@@ -113,46 +109,60 @@ def steady_seconds(records: Sequence[Record], epochs: pd.DataFrame, *, whole_run
 
 
 def measure(metric: str, by: str = "kept", *, direction: str | None = None, allow_test: bool = False) -> Measure:
-    """What to compare by, checked.
+    """Check what to compare by.
+
+    Args:
+        metric: a metric's name; ``best/`` or ``kept/`` before it say the same as ``by``.
+        by: ``kept``, ``best`` or ``last``.
+        direction: ``max`` or ``min``; None for a metric in the table of ``metrics``, which says it.
+        allow_test: whether it may be a score on the test images.
 
     Raises:
-        ConfigError: it is a test score, or it is not known which way it is better.
+        ConfigError: it is a test score, or it is not known whether more or less of it is better.
     """
     for section in ("best", "kept"):
-        if (name := metric.removeprefix(f"{section}/")) != metric and name in EPOCH_METRICS:
+        if (name := metric.removeprefix(f"{section}/")) != metric and name in metrics.per_epoch():
             metric, by = name, section
     if metric.startswith("test/") and not allow_test:
         raise ConfigError(
             f"--metric {metric} would choose by test scores, and leave no test of the choice. Rank by val_accuracy or "
             "val_loss and report the test score of what that chose; --allow-test ranks by it all the same"
         )
-    higher = is_share(metric)
-    if direction is None and not higher and not any(word in metric for word in _LOWER_IS_BETTER):
+    known = metrics.find(metric)
+    if direction is not None:
+        return Measure(metric, by, direction == "max")
+    if known is None or known.higher is None:
         raise ConfigError(f"--metric {metric} is not known to be better high or low: add --direction max, or min")
-    return Measure(metric, by, higher if direction is None else direction == "max")
+    return Measure(metric, by, known.higher)
 
 
-# What the ranking shows of a run beside its params: a metric and its heading. Test scores are shown, never ranked by.
-COLUMNS = (
-    ("kept/val_accuracy", "val_accuracy"),
-    ("kept/epoch", "at epoch"),
-    ("kept/val_loss", "val_loss"),
-    ("accuracy", "accuracy"),
-    ("best/val_accuracy", "best val_accuracy"),
-    ("test/accuracy", "test accuracy"),
+RANKED_BY = f"kept/{metrics.OBJECTIVE}"
+
+_MEASURED = metrics.OBJECTIVE.removeprefix("val_")
+
+COLUMNS = tuple(
+    (name, metrics.heading(name))
+    for name in (
+        RANKED_BY,
+        "kept/epoch",
+        *(f"kept/{name}" for name in metrics.validated() if name != metrics.OBJECTIVE),
+        _MEASURED,
+        f"best/{metrics.OBJECTIVE}",
+        f"test/{_MEASURED}",
+    )
 )
-RANKED_BY = "kept/val_accuracy"
+"""What a ranking shows of each run besides its params: metrics and their headings. No run is ranked by test scores."""
 
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Runs in order.
+    """Runs in order of their rank.
 
     Attributes:
         keys: the params in which the runs differ, in the order of the config.
-        ranked: finished runs, the best first; equals keep the order they ran in.
-        range_tests: finished runs that have no rank, as they tested rates and trained no model.
-        others: runs that did not finish, or have no figure to rank by.
+        ranked: finished runs, the best first; equal ones in the order they ran in.
+        range_tests: finished runs that have no rank, as they tested learning rates and trained no model to keep.
+        others: runs that did not finish, or have no value of ``RANKED_BY``.
     """
 
     keys: list[str]
@@ -162,11 +172,11 @@ class Leaderboard:
 
     @property
     def finished(self) -> int:
-        """How many runs finished."""
+        """The number of runs that finished."""
         return len(self.ranked) + len(self.range_tests)
 
     def csv(self) -> str:
-        """One line a run, with rank, status, run id, the keys that differ and every column."""
+        """Return a CSV table, a line for each run: rank, status, run id, name, the keys that differ and ``COLUMNS``."""
         buffer = io.StringIO()
         writer = csv.writer(buffer)
         writer.writerow(["rank", "status", "run_id", "name", *self.keys, *(metric for metric, _ in COLUMNS)])
@@ -180,7 +190,7 @@ class Leaderboard:
 
 
 def rank(records: Sequence[Record]) -> Leaderboard:
-    """Order the finished runs, the best first. Range tests and runs that did not finish get no rank."""
+    """Rank the finished runs. Range tests and runs that did not finish get no rank."""
     figures = {record.run_id: record.figure(RANKED_BY) for record in records if record.status == "FINISHED"}
     range_tests = [record for record in records if record.status == "FINISHED" and record.is_range_test]
     without_rank = {record.run_id for record in range_tests}
@@ -195,10 +205,10 @@ def rank(records: Sequence[Record]) -> Leaderboard:
 
 
 def differing_keys(params: Sequence[Mapping[str, str]]) -> list[str]:
-    """The keys that do not have one and the same value in the params of all runs or configurations.
+    """Return the keys whose value is not the same in the params of all runs or configurations.
 
-    A key that comes and goes with a choice that differs anyway (``optimizer.momentum`` with ``optimizer=sgd``) is
-    left out, as long as the runs that have it agree on it.
+    A key that only some choices have (``optimizer.momentum`` with ``optimizer=sgd``) is left out if that choice
+    differs anyway and all runs with the key have the same value.
     """
 
     def differs(key: str) -> bool:

@@ -1,199 +1,207 @@
-"""The Hydra application: a command line in, runs out, an exit code at the end.
+"""The program: a command line in, runs out, an exit code at the end.
 
-Nothing starts before everything was checked: Hydra calls :mod:`mnist_exp.app.preflight` for that, as its callback.
+The life of a command is in :class:`Command`: compose, preflight, recover, open the sweep, jobs, finalize.
 """
 
 import math
 import os
 import signal
-import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from types import FrameType
-from typing import TYPE_CHECKING
 
-import hydra
 from omegaconf import DictConfig
 
-from mnist_exp.app.compose import launched_here, register, this_job, to_run_config
-from mnist_exp.app.preflight import tell
-from mnist_exp.base import paths
-from mnist_exp.base.errors import MnistExpError, RunFailed, first_line
+from mnist_exp.app import preflight
+from mnist_exp.app.compose import explain, run_hydra
+from mnist_exp.app.job import deliver, run_job
+from mnist_exp.app.preflight import Plan
+from mnist_exp.base.errors import RunFailed
 from mnist_exp.base.imports import importing, interrupt, interrupted
-from mnist_exp.config.schema import RunConfig
+from mnist_exp.runs.provenance import command_line
+from mnist_exp.sweeps import recover as recovery
+from mnist_exp.sweeps import sweep as sweeps
+from mnist_exp.sweeps.existing import failed_since
+from mnist_exp.sweeps.sweep import Postponed, Sweep, SweepPlan
 from mnist_exp.terminal import messages, tables
+from mnist_exp.tracking.protocols import Backend
 
-if TYPE_CHECKING:
-    from mnist_exp.sweeps.sweep import Sweep
-    from mnist_exp.tracking.spool.sender import Unsent
+INTERRUPTED, TERMINATED = 130, 143
+"""What a shell reports of a command that Ctrl-C or SIGTERM ended."""
 
-# The jobs of this process that failed: what the exit code goes by where the store cannot be asked.
-_failed: list[str] = []
-
-_BEGAN_MS = int(time.time() * 1000)
-
-INTERRUPTED = 130
-"""What a shell gives a command that Ctrl-C ended."""
+AfterSweep = Callable[[Sweep], None]
+"""Called with a sweep when its runs have ended, before its parent run does."""
 
 
-def main(after_sweep: "Callable[[Sweep], None] | None" = None) -> int:
-    """Run the application on ``sys.argv``; the exit code: 0 all done, 1 a run failed, 2 nothing started.
+def main(argv: Sequence[str], after_sweep: AfterSweep | None = None) -> int:
+    """Run the application.
 
-    ``after_sweep`` is called with the sweep, if there was one, when its runs have ended and before its parent run does.
+    Args:
+        argv: the command line, without the program's name.
+        after_sweep: called with the sweep, if there is one, before its parent run ends.
+
+    Returns:
+        The exit code: 0 all done, 1 a run failed, 2 nothing was started, 130 and 143 interrupted.
     """
-    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise, so that the line a user sees and the exit code are ours
-    interrupted.clear()
-    for number in (signal.SIGINT, signal.SIGTERM):  # ended by either signal, a run is closed as KILLED
-        signal.signal(number, _interrupt)
-    code = 0
-    _failed.clear()
-    try:
-        register()
-        _app()
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    except RunFailed:
-        code = RunFailed.exit_code  # told when it happened
-    except Exception as error:  # noqa: BLE001  whatever it is, a sweep that was opened must be closed
-        code = tell(error, with_traceback=wants_traceback)
-    try:
-        messages.unsent(_settle()[0])  # in a sweep, the next run trains while the last words of the one before are sent
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    code = _finish_sweep(code, after_sweep)
-    if code == INTERRUPTED and after_sweep is None:
-        messages.how_to_resume(["python", "-m", "mnist_exp", *sys.argv[1:]])
-    return code
+    return Command(list(argv), after_sweep).run()
 
 
-@hydra.main(version_base="1.3", config_path=str(paths.CONF), config_name="config")
-def _app(composed: DictConfig) -> float:
-    """One job: what Hydra calls for a single run, and for each job of a sweep, maybe in another process.
+@dataclass
+class Command:
+    """One command, from its overrides to its exit code.
 
-    Returns the validation accuracy of the weights that were kept (``training.keep``), for sweepers that search; NaN
-    for a job of a sweep that failed, which the store knows of and :func:`_finish_sweep` finds there.
+    Attributes:
+        argv: the command line, without the program's name.
+        failed: number of jobs of this process that failed. The exit code goes by it if the store cannot be asked.
+        began_ms: milliseconds since 1970.
+        ended_by: the signal that interrupted it; None if none did.
     """
-    config = to_run_config(composed)
-    from mnist_exp.base.imports import import_tensorflow
 
-    import_tensorflow()
-    with importing():
-        from mnist_exp.data import datasets
-        from mnist_exp.sweeps import jobs
-        from mnist_exp.sweeps.jobs import Elsewhere, Kept
-        from mnist_exp.sweeps.sweep import Sweep
-        from mnist_exp.tracking.mlflow import store
+    argv: list[str]
+    after_sweep: AfterSweep | None = None
+    failed: int = 0
+    began_ms: int = field(default_factory=lambda: int(time.time() * 1000))
+    ended_by: int | None = None
 
-    sweep = Sweep.current()
-    job = this_job()
-    uri = sweep.uri if sweep else store.resolve(config.tracking.uri)
-    show = partial(messages.epochs, job, config.training.epochs)
-    try:
-        dataset = datasets.load(config.data)
-        done = jobs.do(config, job, dataset, uri, sweep, show, messages.warning, watched=_system_metrics(config))
-    except MnistExpError as error:
-        _failed.append(job.name)
-        messages.run_fails(job, str(error))
-        if sweep is None:
-            raise RunFailed(str(error)) from error
-        return math.nan  # to Hydra's launchers a job that raises is one more line, or the end of the batch
-    finally:
-        if sweep is not None and not launched_here():
-            messages.unsent(_settle()[0])  # this process may end with the job
-    unsent, failed = _settle() if sweep is None else ([], 0)
-    if failed:
-        raise RunFailed("it failed as it ended")
-    match done:
-        case Elsewhere():
-            messages.run_is_elsewhere(job)
-            return math.nan
-        case Kept(record):
-            messages.run_is_kept(job, record)
-            accuracy = record.figure("kept/val_accuracy", math.nan)
-        case result:
-            messages.run_ends(job, result)
-            accuracy = result.kept.scores["val_accuracy"]
-    if sweep is None and not unsent:
-        messages.how_to_look(uri)
-    messages.unsent(unsent)  # the last line, if it is one
-    return accuracy
-
-
-def _system_metrics(config: RunConfig) -> bool:
-    wanted = os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING")
-    return wanted.lower() in ("1", "true") if wanted else config.tracking.system_metrics
-
-
-def _settle() -> "tuple[list[tuple[str, Unsent]], int]":
-    """Wait for the store to have all that runs said: what it does not have, and how many runs failed as they ended."""
-    spool = sys.modules.get("mnist_exp.tracking.spool.tracker")
-    if spool is None:
-        return [], 0
-    settled = spool.settle_runs()
-    for name, mistake in settled.mistakes:
-        messages.traceback(mistake)
-        messages.error(f"{name} failed as it ended: {first_line(mistake)}")
-    return settled.unsent, len(settled.mistakes)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """End what goes on, even where Python swallows the exception: training asks again before each epoch."""
-    interrupted.set()
-    interrupt(number, frame)
-
-
-def _too_late(error: Exception, code: int) -> int:
-    """Tell of an error when the runs have ended with ``code``: it is no longer so that nothing was started."""
-    tell(error)
-    return code or RunFailed.exit_code
-
-
-def _finish_sweep(code: int, after_sweep: "Callable[[Sweep], None] | None") -> int:
-    """Close the parent run of the sweep, if there was one, and show its ranking."""
-    if "MNIST_EXP_SWEEP" not in os.environ:  # asked without the imports that a single run may not need
+    def run(self) -> int:
+        """Run it; return the exit code."""
+        with_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise: the line a user sees and the exit code are ours
+        interrupted.clear()
+        for number in (signal.SIGINT, signal.SIGTERM):  # ended by either signal, a run is closed as KILLED
+            signal.signal(number, self._interrupt)
+        code = self._attempt(lambda: run_hydra(self.argv, self.job, self.start), with_traceback=with_traceback)
+        code = _later(code, self._attempt(lambda: messages.unsent(deliver()[0])))
+        code = self._finalize(code)
+        if code in (INTERRUPTED, TERMINATED) and self.after_sweep is None:
+            messages.how_to_resume(["python", "-m", "mnist_exp", *self.argv])
         return code
-    with importing():
-        from mnist_exp.commands.sync import tidy
-        from mnist_exp.sweeps import jobs
-        from mnist_exp.sweeps.finalize import Postponed, finish
-        from mnist_exp.sweeps.sweep import Sweep
 
-    sweep = Sweep.current()
-    assert sweep is not None
-    try:
-        if after_sweep is not None:
-            after_sweep(sweep)
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    except Exception as error:  # noqa: BLE001  whatever it is, the parent run is still to be closed
-        code = _too_late(error, code)
-    try:
-        with suppress(Exception):  # finish says what it misses
-            tidy(sweep.uri)  # what could not be sent while the sweep went on may be by now
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    try:
-        ending = finish(sweep, interrupted=code == INTERRUPTED)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except Postponed as error:
-        messages.postponed(str(error))
-        return code or (RunFailed.exit_code if _failed or jobs.failed_since(sweep.key, _BEGAN_MS) else 0)
-    except Exception as error:  # noqa: BLE001  it is told as any other
-        return _too_late(error, code)
-    for problem in filter(None, (ending.problem, ending.untold)):
-        code = _too_late(problem, code)
-    step = ending.next_step if after_sweep is None else None
-    if ending.comparison is not None and ending.comparison.has_replicates:
-        tables.comparison(ending.comparison, step)
+    def start(self, composed: DictConfig, is_sweep: bool) -> int:
+        """Check everything, recover what an earlier command left, and open the sweep; return the exit code."""
+        try:
+            self._start(composed, is_sweep)
+        except Exception as error:  # noqa: BLE001  shown, whatever it is
+            return self.report(error)
+        return 0
+
+    def _start(self, composed: DictConfig, is_sweep: bool) -> None:
+        plan = preflight.check_sweep(composed, self.words()) if is_sweep else preflight.check_run(composed)
+        if plan.away is None:
+            recover(plan.backend)
+        else:
+            messages.store_is_away(str(plan.away))
+        messages.dataset(plan.dataset)
+        if plan.sweep is None:
+            _open_experiments(plan)
+        elif not (plan.resume and _resumed(plan.sweep)):
+            sweep = preflight.begun_afresh(plan.sweep)
+            _open_experiments(plan)
+            _begin(sweep)
+
+    def job(self, composed: DictConfig) -> float:
+        """Run one job; return its validation accuracy, NaN if it failed: to a launcher an exception ends the batch."""
+        try:
+            return run_job(composed, self.words())
+        except RunFailed:
+            self.failed += 1
+            if Sweep.current() is None:
+                raise
+            return math.nan
+
+    def words(self) -> str:
+        """Return the command as a person would type it, without secrets."""
+        return command_line(self.argv)
+
+    def report(self, error: Exception, *, with_traceback: bool = False) -> int:
+        """Show a user's mistake as its one line, and one of the program's as a traceback; return its exit code."""
+        wrong = explain(error, self.argv)
+        if wrong is None or with_traceback:
+            messages.traceback(error)
+        if wrong is None:
+            return 1
+        messages.error(str(wrong))
+        return wrong.exit_code
+
+    def _attempt(self, step: Callable[[], int | None], *, with_traceback: bool = False) -> int:
+        """Do a step; return its exit code, or that of whatever it raised: the sweep must be closed in any case."""
+        try:
+            return step() or 0
+        except KeyboardInterrupt:
+            return TERMINATED if self.ended_by == signal.SIGTERM else INTERRUPTED
+        except RunFailed:
+            return RunFailed.exit_code  # shown when it happened
+        except Exception as error:  # noqa: BLE001  see above
+            return self.report(error, with_traceback=with_traceback)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        """End what goes on, even if Python swallows the exception: training asks again before each epoch."""
+        self.ended_by = number
+        interrupted.set()
+        interrupt(number, frame)
+
+    def _finalize(self, code: int) -> int:
+        """Rank, report and close the sweep, if there is one; return the exit code."""
+        if (sweep := Sweep.current()) is None:
+            return code
+        if (after := self.after_sweep) is not None:
+            code = _later(code, self._attempt(lambda: after(sweep)))
+        code = _later(code, self._attempt(lambda: recover(sweep.backend)))  # what could not be sent may be by now
+        is_interrupted = code in (INTERRUPTED, TERMINATED)
+        return _later(code, self._attempt(lambda: self._rank(sweep, is_interrupted=is_interrupted)))
+
+    def _rank(self, sweep: Sweep, *, is_interrupted: bool) -> int:
+        """Rank and close the sweep, and show what came of it; return the exit code."""
+        with importing():
+            from mnist_exp.sweeps.finalize import finalize  # reports and statistics, which a single run does not need
+
+        try:
+            ending = finalize(sweep, interrupted=is_interrupted)
+        except Postponed as error:
+            messages.postponed(str(error))
+            return int(bool(self.failed) or failed_since(sweep.key, self.began_ms))
+        problems = [each for each in (ending.problem, ending.journal_error) if each is not None]
+        for problem in problems:
+            self.report(problem)
+        step = ending.next_step if self.after_sweep is None else None
+        if ending.comparison is not None and ending.comparison.has_replicates:
+            tables.comparison(ending.comparison, step)
+        else:
+            tables.leaderboard(ending.board)
+            tables.next_step(step)
+        if ending.unsent is None:
+            messages.how_to_look(sweep.uri)
+        else:
+            messages.unsent([("the sweep", ending.unsent)])
+        return int(bool(problems or ending.board.others or self.failed))
+
+
+def recover(backend: Backend) -> None:
+    """Send what waits for a store and close what vanished there, and show it."""
+    messages.recovered(recovery.recover(backend))
+
+
+def _open_experiments(plan: Plan) -> None:
+    for name in plan.experiments if plan.away is None else ():
+        plan.backend.experiment(name)
+
+
+def _resumed(sweep: SweepPlan) -> bool:
+    """Resume the last sweep of the same command; return False, and show why, if there is none."""
+    reason = sweeps.resume(sweep)
+    if reason is None:
+        messages.sweep_resumes(sweep.keys, len(sweep.jobs))
     else:
-        tables.leaderboard(ending.board)
-        tables.next_step(step)
-    if ending.unsent is None:
-        messages.how_to_look(sweep.uri)
-    else:
-        messages.unsent([("the sweep", ending.unsent)])
-    return code or (RunFailed.exit_code if ending.board.others or _failed else 0)
+        messages.warning(f"not resumed: {reason}; the sweep starts afresh")
+    return reason is None
+
+
+def _begin(sweep: SweepPlan) -> None:
+    sweeps.begin(sweep)
+    messages.sweep_begins(sweep.keys, len(sweep.jobs), looks="looks" in sweep.judging)
+
+
+def _later(code: int, later: int) -> int:
+    """Return the exit code after one more step: an interruption wins, then the first failure; now code 2 is none."""
+    return later if later in (INTERRUPTED, TERMINATED) else code or int(bool(later))

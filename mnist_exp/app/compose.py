@@ -1,24 +1,25 @@
-"""Hydra's configs: composed from conf/, experiments/ and overrides, handed on as plain checked ones.
+"""Hydra: composes configs from conf/, experiments/ and overrides; this file turns them into checked, plain ones.
 
-Only this room, :mod:`mnist_exp.app`, knows Hydra.
+No package but :mod:`mnist_exp.app` imports Hydra.
 """
 
 import os
 import re
-import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import hydra
 import yaml
-from hydra import initialize_config_dir
+from hydra import initialize_config_dir, version
+from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -26,20 +27,90 @@ from omegaconf.errors import OmegaConfBaseException
 from mnist_exp.base import paths
 from mnist_exp.base.errors import ConfigError, MnistExpError, StoreError, first_line
 from mnist_exp.base.text import received as quoted
-from mnist_exp.base.text import redact, shortened, visible
+from mnist_exp.base.text import redact, redacted_file, shortened, visible
+from mnist_exp.config.overrides import key_of
 from mnist_exp.config.replicate import REPLICATE, SOURCES
 from mnist_exp.config.schema import RunConfig, check, suggestion
+from mnist_exp.runs.job import Job
+from mnist_exp.sweeps.sweep import Sweep
 from mnist_exp.terminal import messages
 
 if TYPE_CHECKING:
-    from mnist_exp.runs.run import Job
+    from hydra.core.utils import JobReturn
 
-_LONGEST_NAME = 250  # what MLflow takes
+
+_LONGEST_NAME = 250  # characters, MLflow's limit
+
+Start = Callable[[DictConfig, bool], int]
+"""Checks a command and opens its sweep, given its config and whether it is a sweep; returns an exit code, 0 if all is
+well."""
+
+
+def run_hydra(argv: Sequence[str], task: Callable[[DictConfig], Any], start: Start) -> None:
+    """Compose the configs of a command line and run its jobs, as ``hydra.main`` does for ``sys.argv``.
+
+    Args:
+        argv: the command line, without the program's name.
+        task: called with the config of each job.
+        start: called once, before the first job, with the config of the command.
+
+    Raises:
+        SystemExit: ``start`` returned another code than 0.
+        Exception: what Hydra or ``task`` raised; :func:`explain` turns a user's mistakes into one line.
+    """
+    register()
+    HydraCallback.start = start
+    version.setbase("1.3")
+    parser = get_args_parser()
+    _run_hydra(
+        args=parser.parse_args(list(argv)),
+        args_parser=parser,
+        task_function=task,
+        config_path=str(paths.CONF),
+        config_name="config",
+    )
+
+
+class HydraCallback(Callback):
+    """Calls ``start`` before the first job, and removes secrets from the files that Hydra writes.
+
+    Hydra creates it, as conf/config.yaml names it. Hydra turns an Exception raised by a callback into a warning and
+    continues, so an exit code is raised as SystemExit.
+    """
+
+    start: ClassVar[Start | None] = None  # set by run_hydra
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Start a single run."""
+        self._start(config, is_sweep=False)
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Start a sweep."""
+        self._start(config, is_sweep=True)
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        """Remove secrets from the files in which Hydra keeps the job's config."""
+        if config.hydra.output_subdir is not None:
+            for file in (Path(config.hydra.runtime.output_dir) / config.hydra.output_subdir).glob("*.yaml"):
+                _redact_file(file)
+
+    def on_job_end(self, config: DictConfig, job_return: "JobReturn", **_: Any) -> None:  # noqa: ARG002
+        """Free the job's configs, half a megabyte each: Hydra would keep them until the sweep ends."""
+        job_return.cfg = job_return.hydra_cfg = None
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Remove secrets from the file in which Hydra keeps the sweep's config."""
+        _redact_file(Path(config.hydra.sweep.dir) / "multirun.yaml")
+
+    def _start(self, config: DictConfig, *, is_sweep: bool) -> None:
+        assert HydraCallback.start is not None, "Hydra is run by run_hydra()"
+        if code := HydraCallback.start(config, is_sweep):
+            raise SystemExit(code)
 
 
 def register() -> None:
-    """Tell Hydra of the project's folder and its experiments; needed once before anything is composed."""
-    if os.environ.get("MNIST_EXP_DATA") == "":  # set to nothing is not set
+    """Register the project's folder and its experiments with Hydra; needed before anything is composed."""
+    if os.environ.get("MNIST_EXP_DATA") == "":  # an empty variable counts as not set
         del os.environ["MNIST_EXP_DATA"]
     OmegaConf.register_new_resolver("project_root", lambda: str(paths.root()), replace=True)
     store = ConfigStore.instance()
@@ -51,14 +122,14 @@ def register() -> None:
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:
-    """What a command line with ``overrides`` composes to, Hydra's own part included, without running it."""
+    """Return the config that a command line with ``overrides`` composes to, Hydra's own part included."""
     register()
     with initialize_config_dir(str(paths.CONF), version_base="1.3"):
         return hydra.compose("config", list(overrides), return_hydra_config=True)
 
 
 def to_run_config(composed: DictConfig) -> RunConfig:
-    """Leave Hydra's world: a composed config as a checked, plain one.
+    """Turn a config that Hydra composed into a checked, plain one.
 
     Raises:
         ConfigError: it breaks a rule.
@@ -72,15 +143,17 @@ def to_run_config(composed: DictConfig) -> RunConfig:
         for key in composed
         if key != "hydra"
     }
-    # Which experiment was chosen is known to Hydra alone; within a job its part of the config is kept apart.
+    # Only Hydra's own part of the config names the chosen experiment; within a job, HydraConfig has that part.
     own = composed.hydra if "hydra" in composed else HydraConfig.get()
     return check({**plain, "experiment": own.runtime.choices.get("experiment")})
 
 
 def expand(config: DictConfig) -> tuple[list[str], list[list[str]], list[DictConfig]]:
-    """A sweep as Hydra's basic sweeper will run it: the keys that vary, each job's overrides, each job composed.
+    """Compose the jobs of a sweep as Hydra's basic sweeper will.
 
-    No jobs where another sweeper is in charge: it decides as it goes.
+    Returns:
+        The keys that vary; the overrides of each job; the config of each job. No jobs with another sweeper, which
+        decides them as it goes.
     """
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
@@ -89,39 +162,38 @@ def expand(config: DictConfig) -> tuple[list[str], list[list[str]], list[DictCon
     parser = OverridesParser.create(config_loader=loader)
     overrides = parser.parse_overrides([*given, *config.hydra.overrides.task])
     swept = [key_of(override.get_key_element()) for override in overrides if override.is_sweep_override()]
-    keys = list(dict.fromkeys(swept))  # an experiment may sweep over a key that the command line sweeps over, too
+    keys = list(dict.fromkeys(swept))  # unique: an experiment and the command line may sweep over the same key
     if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
         return keys, [], []
     (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
     return keys, jobs, [loader.load_sweep_config(config, job) for job in jobs]
 
 
-def this_job() -> "Job":
-    """The job that Hydra is at, as a run knows it."""
-    from mnist_exp.runs.run import Job
-    from mnist_exp.sweeps.sweep import Sweep
-
+def this_job(sweep: Sweep | None, command: str) -> Job:
+    """Return the job that Hydra is running; ``command`` is the command line, without secrets."""
     own = HydraConfig.get()
-    overrides = of_the_run(own.overrides.task)
-    sweep = Sweep.current()
+    overrides = run_overrides(own.overrides.task)
     if sweep is None:
-        return Job(_name(overrides), _group(overrides, ()), overrides, Path(own.runtime.output_dir))
+        output = Path(own.runtime.output_dir)
+        return Job(_name(overrides), _group(overrides, ()), overrides, output, command=command)
     varied = [override for override in overrides if key_of(override) in sweep.keys]
     name = _name(varied or overrides)
     if own.runtime.choices.get("experiment") is not None:
         overrides = (*overrides, "hydra.mode=RUN")  # an experiment may itself be a sweep; this is one run of it
     return Job(
         name=name,
-        group=_group(of_the_run(own.overrides.task), varied),
+        group=_group(run_overrides(own.overrides.task), varied),
         overrides=overrides,
         output=Path(own.runtime.output_dir),
         number=own.job.num + 1,
         total=sweep.total,
+        command=sweep.command,
+        in_sweep=True,
     )
 
 
-def of_the_run(overrides: Sequence[str]) -> tuple[str, ...]:
-    """The overrides that decide what runs compute: without whether they are resumed and how their sweep is judged."""
+def run_overrides(overrides: Sequence[str]) -> tuple[str, ...]:
+    """Return the overrides that change what runs compute: all but ``resume``, ``worth`` and ``looks``."""
     return tuple(each for each in overrides if key_of(each) not in ("resume", "worth", "looks"))
 
 
@@ -131,15 +203,23 @@ def launched_here() -> bool:
 
 
 def is_sweep(override: str) -> bool:
-    """Whether an override holds several values. One that cannot be parsed does not: Hydra will say what is wrong."""
+    """Whether an override has several values; False if it cannot be parsed, an error that Hydra reports later."""
     try:
         return bool(OverridesParser.create().parse_override(override).is_sweep_override())
     except HydraException:
         return False
 
 
-def explain(error: Exception) -> MnistExpError | None:
-    """An error that a user can mend as our one line; None for a mistake of the program's."""
+def explain(error: Exception, argv: Sequence[str] = ()) -> MnistExpError | None:
+    """Return the one-line form of an error that a user can correct.
+
+    Args:
+        error: what was raised.
+        argv: the command line, for values that Hydra's messages leave out.
+
+    Returns:
+        The error to show; None for an error in the program itself.
+    """
     if isinstance(error, MnistExpError):
         return error
     if isinstance(error, OSError) and error.filename and not isinstance(error, HydraException):
@@ -154,7 +234,7 @@ def explain(error: Exception) -> MnistExpError | None:
         return ConfigError.rule(group, f"must be one of {', '.join(sorted(error.options))}", received)
     if found := re.match(r"Could not (?:override|append to config).*?'([^']+)'", text):
         key = found[1]
-        received = next((given for given in sys.argv[1:] if given.lstrip("+~").startswith(f"{key}=")), key)
+        received = next((given for given in argv if given.lstrip("+~").startswith(f"{key}=")), key)
         return ConfigError(f"{key} is not a key.{suggestion(key, _defaults())} Received: {quoted(received)}")
     if found := re.match(r"Ambiguous value for argument '([^']+)'", text):
         return ConfigError(f"{found[1]!r} holds several values: sweep over them with python -m mnist_exp -m {found[1]}")
@@ -166,25 +246,20 @@ def explain(error: Exception) -> MnistExpError | None:
     return ConfigError(" ".join(text.split()) + (f": {first_line(cause)}" if cause else ""))
 
 
-def key_of(override: str) -> str:
-    """The key that an override sets: ``seed`` of ``++seed=1``."""
-    return override.partition("=")[0].lstrip("+")
-
-
 def _name(overrides: Sequence[str]) -> str:
-    """What a run is called, as a line of a list and the title of its pictures show it."""
+    """Return the name of a run: its overrides, on one line, within MLflow's limit."""
     return shortened(visible(redact(" ".join(overrides))), _LONGEST_NAME) or "default"
 
 
 def _group(overrides: Sequence[str], varied: Sequence[str]) -> str:
-    """The overrides that all replicates of a configuration share, those that vary in the sweep first."""
+    """Return the overrides that all replicates of a configuration share, those that vary in the sweep first."""
     apart = (REPLICATE, *SOURCES, "data.path")
     shared = [each for each in [*varied, *overrides] if key_of(each) not in apart and not each.startswith("hydra")]
     return " ".join(dict.fromkeys(shared)) or "default"
 
 
 def _defaults() -> Mapping[str, Any]:
-    """The config that no override touches, to suggest keys from; empty where even that cannot be composed."""
+    """Return the config without overrides, to suggest keys from; empty if it cannot be composed."""
     try:
         if GlobalHydra.instance().is_initialized():
             composed = GlobalHydra.instance().config_loader().load_configuration("config", [], RunMode.RUN)
@@ -198,7 +273,13 @@ def _defaults() -> Mapping[str, Any]:
 
 
 def _raised_by_hydra(error: Exception) -> bool:
-    """Whether an error came out of Hydra's code or what that called: some mistakes leave it as plain ValueErrors."""
+    """Whether an error was raised in Hydra or in what Hydra called: some of its errors are plain ValueErrors."""
     frames = traceback.walk_tb(error.__traceback__)
-    rooms = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in frames]
-    return [room for room in rooms if room in ("hydra", "omegaconf", "mnist_exp")][-1:] not in ([], ["mnist_exp"])
+    packages = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in frames]
+    return [name for name in packages if name in ("hydra", "omegaconf", "mnist_exp")][-1:] not in ([], ["mnist_exp"])
+
+
+def _redact_file(file: Path) -> None:
+    content = file.read_bytes() if file.is_file() else b""
+    if (kept := redacted_file(content)) != content:
+        file.write_bytes(kept)

@@ -1,6 +1,6 @@
-"""What ``python -m mnist_exp --help`` shows: the files of conf/, with their own comments, without importing Hydra.
+"""The text of ``python -m mnist_exp --help``: the files of conf/ with their comments, without importing Hydra.
 
-Hydra's help would show the keys without a word on them, after a second of listing its own configs.
+Hydra's own help shows the keys without their comments, and takes a second longer.
 """
 
 import re
@@ -26,7 +26,7 @@ mnist-exp --help shows the commands around runs, such as the MLflow UI.
 
 
 def text(arguments: Sequence[str]) -> str:
-    """The help; ``arguments`` may choose options (``model=cnn``), whose keys are then shown."""
+    """Return the help; ``arguments`` may choose an option of a group (``model=cnn``), whose keys are then shown."""
     given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     options = {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in _groups()}
     choices = {**options, "experiment": list(paths.experiment_files())}
@@ -41,18 +41,18 @@ def text(arguments: Sequence[str]) -> str:
 
 
 def _groups() -> list[Path]:
-    return sorted(folder for folder in paths.CONF.iterdir() if folder.is_dir())
+    return sorted(folder for folder in paths.CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
 
 
 def _defaults() -> dict[str, str]:
-    """The option of each group that config.yaml names."""
+    """Return the default option of each group, as config.yaml has it."""
     listed = yaml.safe_load((paths.CONF / "config.yaml").read_text())["defaults"]
     pairs = {group: option for each in listed if isinstance(each, dict) for group, option in each.items()}
-    return {group: option for group, option in pairs.items() if option is not None}
+    return {group: option for group, option in pairs.items() if option is not None and "hydra/" not in group}
 
 
 def _file(group: str, option: str) -> str:
-    """A group's file; where it builds on another, that one, with its own values in place."""
+    """Return the content of an option's file; if that extends another option, with the keys of both."""
     content = (paths.CONF / group / f"{option}.yaml").read_text()
     if "defaults:" not in content:
         return content
@@ -65,5 +65,5 @@ def _file(group: str, option: str) -> str:
 
 
 def _lines(content: str) -> list[str]:
-    hidden = re.compile(r"# @package|name:")  # the option's name stands above already
+    hidden = re.compile(r"# @package|name:")  # the option's name is the heading already
     return [f"    {line}" for line in content.splitlines() if line and not hidden.match(line)]

@@ -1,182 +1,150 @@
-"""Everything is checked before anything starts, and a sweep's parent run is begun: by a callback that Hydra calls.
-
-One config for a single run, every job's for a sweep, the store, the data; before a folder is created or a job launched.
-"""
+"""Everything that can be checked before anything starts. Prints nothing, sends nothing, opens no run."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from mnist_exp.app.compose import expand, explain, key_of, of_the_run, to_run_config
+from mnist_exp.app.compose import expand, run_overrides, to_run_config
 from mnist_exp.base import paths
 from mnist_exp.base.errors import ConfigError, StoreAway, StoreError
-from mnist_exp.base.imports import importing
-from mnist_exp.base.text import redact, redacted_file
-from mnist_exp.config.schema import DataConfig, RunConfig
-from mnist_exp.terminal import messages
-from mnist_exp.tracking.protocols import as_override
+from mnist_exp.base.text import redact
+from mnist_exp.config.overrides import as_override, key_of
+from mnist_exp.config.schema import RunConfig
+from mnist_exp.data import datasets
+from mnist_exp.data.datasets import Dataset
+from mnist_exp.runs import provenance
+from mnist_exp.sweeps.sweep import SweepPlan
+from mnist_exp.tracking import queries
+from mnist_exp.tracking.mlflow import client, system_metrics
+from mnist_exp.tracking.mlflow.backend import open_backend
+from mnist_exp.tracking.protocols import Backend
+from mnist_exp.tracking.spool import journal
 
-if TYPE_CHECKING:
-    from hydra.core.utils import JobReturn
 
-    from mnist_exp.data.datasets import Dataset
+@dataclass(frozen=True)
+class Plan:
+    """A command that was checked.
 
-
-class BeforeStart(Callback):
-    """Checks everything before anything starts, and opens the parent run of a sweep.
-
-    Hydra turns whatever a callback raises into a warning and goes on, so what must stop the program leaves as
-    SystemExit.
+    Attributes:
+        dataset: what its runs learn from.
+        backend, experiments: where they will be kept; more than one experiment if a sweep varies that.
+        away: why the store does not answer; None if it does.
+        resume: whether earlier runs of the command are to be resumed.
+        sweep: the sweep to open; None for a single run.
     """
 
-    def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Check a single run's config, and that its data can be had."""
-        with _stopping_on_error():
-            checked = to_run_config(config)
-            for key in ("worth", "looks"):
-                if value := getattr(checked, key):
-                    raise ConfigError.rule(key, "is of a sweep, python -m mnist_exp -m ..., not of one run", value)
-            (dataset,), away = _check_store_and_data([checked])
-            _check_experiments([checked], dataset, away)
-
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Check every job's config and data, then open the sweep."""
-        with _stopping_on_error():
-            keys, jobs, composed = expand(config)
-            configs = [to_run_config(each) for each in composed or [config]]
-            if len(uris := {each.tracking.uri for each in configs}) > 1:
-                raise ConfigError.rule(
-                    "tracking.uri", "must be the same for all jobs of a sweep", sorted(map(str, uris))
-                )
-            if len({(each.worth, each.looks) for each in configs}) > 1:
-                raise ConfigError(
-                    "worth and looks say how a sweep is judged, and hold for all of its jobs: give one each"
-                )
-            used, away = _check_store_and_data(configs)
-            if len(names := sorted(dataset.name for dataset in used)) > 1:
-                raise ConfigError.rule("data", "must be one data set in a sweep, which ranks its runs", names)
-            with importing():
-                from mnist_exp.runs import provenance
-                from mnist_exp.sweeps import sweep
-                from mnist_exp.tracking.mlflow import store
-
-            experiment = store.experiment_name(configs[0].tracking, used[0].name)
-            uri = store.resolve(configs[0].tracking.uri)
-            kept = [list(map(redact, job)) for job in jobs]
-            own = [provenance.fingerprint_of(each, used[0]) for each in configs]
-            if len(set(own)) < len(own):  # it would count as a second sample
-                second = next(number for number, each in enumerate(own) if each in own[:number])
-                job = [override for override in kept[second] if key_of(override) in keys]
-                raise ConfigError.rule("a sweep", "must have each job once", " ".join(job))
-            whole = provenance.fingerprint_of_sweep(own)
-            command = of_the_run(config.hydra.overrides.task)
-            judged = _judged(configs[0])
-            if any(each.resume for each in configs):
-                reason = sweep.take_up(uri, experiment, keys, len(jobs), whole, command, configs, judged)
-                if reason is None:
-                    messages.sweep_resumes(keys, len(jobs))
-                    return
-                messages.warning(f"not resumed: {reason}; the sweep starts afresh")
-            _check_experiments(configs, used[0], away)
-            if isinstance(configs[0].looks, str):
-                judged["looks"] = sweep.extended(uri, configs[0].looks)
-            sweep.begin(uri, experiment, keys, kept, whole, command, judged)
-            messages.sweep_begins(keys, len(jobs), looks="looks" in judged)
-
-    def on_job_start(self, config: DictConfig, **_: Any) -> None:
-        """Take secrets out of what Hydra has written of the job's config."""
-        if config.hydra.output_subdir is not None:
-            for file in (Path(config.hydra.runtime.output_dir) / config.hydra.output_subdir).glob("*.yaml"):
-                _redact_file(file)
-
-    def on_job_end(self, config: DictConfig, job_return: "JobReturn", **_: Any) -> None:  # noqa: ARG002
-        """Let go of the job's configs, which Hydra would keep until the sweep ends: half a megabyte each."""
-        job_return.cfg = job_return.hydra_cfg = None
-
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Take secrets out of what Hydra has written of the sweep's."""
-        _redact_file(Path(config.hydra.sweep.dir) / "multirun.yaml")
+    dataset: Dataset
+    backend: Backend
+    experiments: tuple[str, ...]
+    away: StoreAway | None
+    resume: bool
+    sweep: "SweepPlan | None" = None
 
 
-def _judged(config: RunConfig) -> dict[str, str]:
-    """How the sweep is judged, as tags of its parent run."""
-    tags = {} if config.worth is None else {"worth": f"{config.worth:g}"}
-    return tags | ({"looks": as_override(config.looks)} if config.looks else {})
+def check_run(composed: DictConfig) -> Plan:
+    """Check a single run: its config, the store, the data.
 
-
-def _redact_file(file: Path) -> None:
-    content = file.read_bytes() if file.is_file() else b""
-    if (kept := redacted_file(content)) != content:
-        file.write_bytes(kept)
-
-
-def _check_store_and_data(configs: Sequence[RunConfig]) -> "tuple[list[Dataset], list[str]]":
-    """Make sure that the store can be used and the data can be had and split.
-
-    Returns the data sets, and the stores that are away.
+    Raises:
+        MnistExpError: something is wrong; nothing was started.
     """
-    with importing():
-        from mnist_exp.commands.sync import tidy
-        from mnist_exp.data import datasets
-        from mnist_exp.tracking.mlflow import store
-        from mnist_exp.tracking.spool import journal
+    config = to_run_config(composed)
+    for key in ("worth", "looks"):
+        if value := getattr(config, key):
+            raise ConfigError.rule(key, "is of a sweep, python -m mnist_exp -m ..., not of one run", value)
+    return _plan([config])
 
-    _writable(paths.root())
-    uris = list(dict.fromkeys(store.resolve(config.tracking.uri) for config in configs))
-    used: list[Dataset] = []
-    tried: set[DataConfig] = set()
+
+def check_sweep(composed: DictConfig, command: str) -> Plan:
+    """Check a sweep: the config of every job, the store, the data, and the sweep that it adds to.
+
+    Args:
+        composed: the config that Hydra composed for the sweep.
+        command: the command line, without secrets.
+
+    Raises:
+        MnistExpError: something is wrong; nothing was started.
+    """
+    keys, jobs, each_composed = expand(composed)
+    configs = [to_run_config(each) for each in each_composed or [composed]]
+    if len(uris := {each.tracking.uri for each in configs}) > 1:
+        raise ConfigError.rule("tracking.uri", "must be the same for all jobs of a sweep", sorted(map(str, uris)))
+    if len({(each.worth, each.looks) for each in configs}) > 1:
+        raise ConfigError("worth and looks say how a sweep is judged, and hold for all of its jobs: give one each")
+    plan = _plan(configs)
+    fingerprints = [provenance.fingerprint_of(each, plan.dataset) for each in configs]
+    if len(set(fingerprints)) < len(fingerprints):  # it would count as a second sample
+        second = next(number for number, each in enumerate(fingerprints) if each in fingerprints[:number])
+        job = [redact(override) for override in jobs[second] if key_of(override) in keys]
+        raise ConfigError.rule("a sweep", "must have each job once", " ".join(job))
+    sweep = SweepPlan(
+        backend=plan.backend,
+        experiment=plan.experiments[0],
+        dataset=plan.dataset,
+        keys=keys,
+        jobs=[list(map(redact, job)) for job in jobs],
+        fingerprint=provenance.fingerprint_of_sweep(fingerprints),
+        overrides=run_overrides(composed.hydra.overrides.task),
+        command=command,
+        configs=configs,
+        judging=_judging(configs[0]),
+    )
+    return replace(plan, sweep=sweep if plan.resume else begun_afresh(sweep))
+
+
+def begun_afresh(sweep: SweepPlan) -> SweepPlan:
+    """Return the plan of a sweep that begins: the sweep that it adds replicates to may be given by its first letters.
+
+    Raises:
+        ConfigError: there is no such sweep, it did not say that it may be extended, or it was extended already.
+        StoreError: the store cannot be asked.
+    """
+    looks = sweep.judging.get("looks", "true")
+    if looks == "true":
+        return sweep
+    return replace(sweep, judging={**sweep.judging, "looks": _extended(sweep.backend, looks)})
+
+
+def _plan(configs: Sequence[RunConfig]) -> Plan:
+    """Check that the store can be used, and that the data can be had and split."""
+    _must_be_writable(paths.root())
+    if any(system_metrics.is_wanted(config.tracking.system_metrics) for config in configs):
+        system_metrics.interval_s()
+    resume = any(config.resume for config in configs)
+    backend = open_backend(client.uri_from_config(configs[0].tracking.uri))
     with ThreadPoolExecutor(max_workers=1) as reader:  # files are read while MLflow is imported
         reading = {data: reader.submit(datasets.load, data) for data in dict.fromkeys(each.data for each in configs)}
-        away = _away(uris, must_answer=any(config.resume for config in configs))
-        journal.check(journal.root())
-        for uri in uris:
-            if uri not in away:
-                tidy(uri)
-    for data, loaded in reading.items():
-        dataset = loaded.result()
-        if (shape := replace(data, split_seed=0)) not in tried:  # whether it can be split does not depend on the seed
+        away = _away(backend, must_answer=resume)
+    used = {data: loaded.result() for data, loaded in reading.items()}
+    journal.check(journal.root())
+    dataset, *others = dict.fromkeys(used.values())
+    if others:
+        names = sorted(each.name for each in (dataset, *others))
+        raise ConfigError.rule("data", "must be one data set in a sweep, which ranks its runs", names)
+    tried = set()
+    for data in used:
+        if (shape := replace(data, split_seed=0)) not in tried:  # the seed does not decide whether it can be split
             tried.add(shape)
             datasets.split(dataset, data)
-        if dataset not in used:
-            used.append(dataset)
-            messages.dataset(dataset)
-    return used, away
+    experiments = dict.fromkeys(client.experiment_name(config.tracking, dataset.name) for config in configs)
+    return Plan(dataset, backend, tuple(experiments), away, resume)
 
 
-def _check_experiments(configs: Sequence[RunConfig], dataset: "Dataset", away: Sequence[str]) -> None:
-    """Make sure that there are the experiments that runs will be kept in."""
-    from mnist_exp.tracking.mlflow import store
-
-    for tracking in dict.fromkeys(config.tracking for config in configs):
-        uri, name = store.resolve(tracking.uri), store.experiment_name(tracking, dataset.name)
-        if uri not in away:
-            store.experiment_id(store.connect(uri), uri, name)
-
-
-def _away(uris: Sequence[str], *, must_answer: bool) -> list[str]:
-    """Which stores do not answer now; what they are to have is sent when they do."""
-    from mnist_exp.tracking.mlflow import store
-
-    away = []
-    for uri in uris:
-        try:
-            store.connect(uri)
-        except StoreAway as error:
-            if must_answer:
-                raise StoreError(f"resume=true asks the store what there is already: {error}") from error
-            messages.store_is_away(str(error))
-            away.append(uri)
-    return away
+def _away(backend: Backend, *, must_answer: bool) -> StoreAway | None:
+    """Connect to the store; return why it does not answer, if that is no reason not to start."""
+    try:
+        backend.connect()
+    except StoreAway as error:
+        if must_answer:
+            raise StoreError(f"resume=true asks the store what there is already: {error}") from error
+        return error
+    return None
 
 
-def _writable(folder: Path) -> None:
+def _must_be_writable(folder: Path) -> None:
     """Hydra keeps each job's config and log below the project's folder."""
     for name in ("outputs", "multirun"):
         place = folder / name
@@ -184,20 +152,23 @@ def _writable(folder: Path) -> None:
             raise StoreError(f"{place} must be a folder that can be written to. Received: one that cannot")
 
 
-@contextmanager
-def _stopping_on_error() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        raise SystemExit(tell(error)) from error
+def _judging(config: RunConfig) -> dict[str, str]:
+    """Return how a sweep will be judged, as tags of its parent run."""
+    tags = {} if config.worth is None else {"worth": f"{config.worth:g}"}
+    return tags | ({"looks": as_override(config.looks)} if config.looks else {})
 
 
-def tell(error: Exception, *, with_traceback: bool = False) -> int:
-    """Show a user's mistake as its one line, and one of the program's as a traceback; the exit code of either."""
-    wrong = explain(error)
-    if wrong is None or with_traceback:
-        messages.traceback(error)
-    if wrong is None:
-        return 1
-    messages.error(str(wrong))
-    return wrong.exit_code
+def _extended(backend: Backend, given: str) -> str:
+    """Return the whole id of the sweep that a new one adds replicates to. Raises as begun_afresh()."""
+    parents = queries.parents(backend)
+    found = [each for each in parents if each.run_id.startswith(given)]
+    if len(found) != 1:
+        known = "no sweep has" if not found else f"{len(found)} sweeps have"
+        raise ConfigError.rule("looks", f"must be true or the id of one sweep, and {known} that id", given)
+    (sweep,) = found
+    if "looks" not in sweep.tags:
+        rule = "must be the id of a sweep that began with looks=true: another is judged once"
+        raise ConfigError.rule("looks", rule, given)
+    if later := [each.run_id for each in parents if each.tags.get("looks") == sweep.run_id]:
+        raise ConfigError.rule("looks", f"must be the last sweep of its looks, which is {later[-1]}", given)
+    return sweep.run_id

@@ -1,28 +1,31 @@
-"""What can go wrong, as one tree.
+"""What can go wrong, as one tree, and the exit codes.
 
 ::
 
     MnistExpError            exit code
     ├── ConfigError          2   a key, its rule and the value received
-    ├── DataError            2   a data set that is missing, damaged or not what it is said to be
+    ├── DataError            2   a data set that is missing, damaged or not what its name says
     ├── StoreError           2   a tracking store that cannot be used
-    │   ├── StoreAway        2   now; it may be later
-    │   └── Refused          2   for this, ever
+    │   ├── StoreAway        2   no answer; sending is retried later
+    │   └── Refused          2   rejected permanently
     └── RunFailed            1   a run that started and did not finish
-        └── Diverged         1   its loss stopped being a number
+        └── Diverged         1   its loss is NaN or infinite
 
-Each message is one line that says what is wrong, what was received and what would be right, however much was received.
+Each message is one line of bounded length: what is wrong, the value received, what would be right.
 """
 
 from mnist_exp.base.text import abridged, visible
 from mnist_exp.base.text import received as quoted
+
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit codes after Ctrl-C and after SIGTERM: 128 and the number of the signal, as shells have it."""
 
 # A few lines of a terminal; the longest of our own sentences has half as many characters.
 _LONGEST = 1000
 
 
 class MnistExpError(Exception):
-    """Base of every error this program raises on purpose. Shown to a user without a traceback."""
+    """Base of every error that this program raises on purpose. Shown to a user without a traceback."""
 
     exit_code: int = 2
 
@@ -35,12 +38,12 @@ class ConfigError(MnistExpError):
 
     @classmethod
     def rule(cls, key: str, rule: str, received: object) -> "ConfigError":
-        """The standard sentence: ``optimizer.lr must be greater than 0. Received: 0``."""
+        """Return the standard sentence: ``optimizer.lr must be greater than 0. Received: 0``."""
         return cls(f"{key} {rule}. Received: {quoted(received)}")
 
 
 class DataError(MnistExpError):
-    """A data set cannot be had, or is not what it claims to be."""
+    """A data set is missing, damaged, or not what its name says."""
 
 
 class StoreError(MnistExpError):
@@ -48,15 +51,15 @@ class StoreError(MnistExpError):
 
 
 class StoreAway(StoreError):
-    """The tracking store does not answer now. It may later: what it is to have waits in journals."""
+    """The tracking store does not answer. It may later: entries stay in their journals and are sent then."""
 
 
 class Refused(StoreError):
-    """The tracking store answers, and will never take what it was told: telling it again is of no use."""
+    """The tracking store answered and rejected a request permanently: repeating it is of no use."""
 
 
 class RunFailed(MnistExpError):
-    """A run started and did not finish; its reason is already on the screen and in its tags."""
+    """A run started and did not finish; its reason is on the screen and in its tags."""
 
     exit_code = 1
     reason = "error"
@@ -69,5 +72,5 @@ class Diverged(RunFailed):
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of any library says, without the lines that follow its first."""
+    """Return the first line of any library's error message; empty if it has none."""
     return (str(error).strip().splitlines() or [""])[0]

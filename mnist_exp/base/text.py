@@ -1,6 +1,9 @@
-"""Text that came from outside, made fit to be shown or kept: on one line, of a bounded length, saying what was cut."""
+"""Text that is shown or kept: on one line, of bounded length, without secrets.
 
-import html
+A secret is recognised by where it stands (in a URI, after ``password=``), by its form (a GitHub token), or because this
+process was given it: in an environment variable with a name such as ``..._TOKEN``, or as the password of a URI.
+"""
+
 import json
 import logging
 import os
@@ -8,19 +11,25 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
+from pathlib import Path
 from urllib.parse import quote, quote_plus, unquote
+
+from mnist_exp.base import paths
+
+MARK = "***"
+"""Stands where a secret was."""
 
 
 def visible(text: str) -> str:
-    r"""``text`` on one line, with what a terminal would obey instead of showing it written out: ``\n``, ``\x1b``."""
+    r"""Return ``text`` on one line, with control characters written out: ``\n``, ``\x1b``."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def shortened(text: str, limit: int, note: str = "") -> str:
-    """At most ``limit`` characters: where ``text`` has more, its beginning and how many it had, then ``note``."""
+    """Return at most ``limit`` characters: of a longer text, its beginning, its length, and ``note``."""
     if len(text) <= limit:
         return text
     tail = f"… ({len(text):,} characters{note})"
@@ -28,7 +37,7 @@ def shortened(text: str, limit: int, note: str = "") -> str:
 
 
 def abridged(text: str, limit: int) -> str:
-    """At most ``limit`` characters: where ``text`` has more, its beginning, how many it had, and its end."""
+    """Return at most ``limit`` characters: of a longer text, its beginning, its length, and its end."""
     if len(text) <= limit:
         return text
     middle = f" … ({len(text):,} characters) … "
@@ -37,22 +46,50 @@ def abridged(text: str, limit: int) -> str:
 
 
 def received(value: object) -> str:
-    """A value as an error quotes it: enough of it to be known by."""
+    """Return a value as an error message quotes it: one line, at most 200 characters."""
     return shortened(visible(repr(value)), 200)
 
 
-MARK = "***"
-"""Stands where a secret was."""
+def redact(text: str) -> str:
+    """Return ``text`` with :data:`MARK` in place of every secret."""
+    for user in (_DATABASE_USER, _USER):
+        text = user.sub(rf"\1{MARK}@", text)
+    text = _QUERY.sub(rf"\1{MARK}", text)
+    given = _pattern(frozenset(_secrets()))
+    if given is not None:
+        text = given.sub(MARK, text)
+    text = _TOKEN.sub(MARK, text)
+    text = _HEADER.sub(rf"\1{MARK}", text)
+    text = _ASSIGNED_QUOTED.sub(rf"\1\2{MARK}\2", text)
+    return _ASSIGNED.sub(rf"\1{MARK}", text)
+
+
+def redacted_file(content: bytes) -> bytes:
+    """Return the bytes of a text file with :data:`MARK` in place of every secret; bytes that are not UTF-8 stay."""
+    return redact(content.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+
+
+class Formatter(logging.Formatter):
+    """Formats log records, tracebacks included, without secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record, redacted."""
+        return redact(super().format(record))
+
+
+if logging.lastResort is not None:  # writes warnings to standard error where logging is not configured
+    logging.lastResort.setFormatter(Formatter())
+
 
 _WORDS = r"PASS(?:WORD|WD|PHRASE)|SECRET|TOKEN|CREDENTIALS?|API_?KEY|(?:ACCESS|PRIVATE|SIGNING|ENCRYPTION|ACCOUNT)_?KEY"
 
 _SECRET_VARIABLE = re.compile(rf"(?:{_WORDS})S?(?:_|\d|$)|(?:^|_)(?:PASS|PW|PAT|KEY|AUTH)(?:_|$)", re.IGNORECASE)
 
-# Every repetition has a bound: whatever a text holds, looking through it takes time in proportion to its length.
+# Every repetition has a bound, so that the time for any text is proportional to its length.
 _SCHEME = r"\b[a-z][a-z0-9+.-]{0,30}://"
 _NAME = r"[\w.-]{0,64}"
 
-# The user part of an address ends at the first slash; in a database's, a password may hold one unencoded.
+# The user part of a web address ends at the first slash; in a database's, a password may contain a slash.
 _USER = re.compile(rf"({_SCHEME})[^\s/?#\"'<>`]{{0,1000}}@", re.IGNORECASE)
 _DATABASE_USER = re.compile(rf"(?!https?:)({_SCHEME})[^\s/?#\"'<>`:@]{{0,100}}:[^\s\"'<>`]{{0,1000}}@", re.IGNORECASE)
 _PASSWORD = re.compile(
@@ -60,7 +97,7 @@ _PASSWORD = re.compile(
 )
 _QUERY = re.compile(rf"([?&;](?:{_NAME}(?:{_WORDS}|pwd|sig(?:nature)?)|odbc_connect)=)[^&\s\"'<>`]+", re.IGNORECASE)
 
-_KNOWN_FORMS = re.compile(
+_TOKEN = re.compile(
     r"""(?sx)
     -----BEGIN\ [A-Z ]{0,30}PRIVATE\ KEY-----.*?(?:-----END\ [A-Z ]{0,30}PRIVATE\ KEY-----|\Z)
     | \b(?:gh[pousr]_[A-Za-z0-9]{30,} | github_pat_\w{30,} | glpat-[\w-]{18,} | hf_[A-Za-z0-9]{30,} | sk-[\w-]{20,}
@@ -74,44 +111,18 @@ _HEADER = re.compile(
 _ASSIGNED_QUOTED = re.compile(
     rf"(\b{_NAME}(?:{_WORDS}){_NAME}[\"']?\s{{0,9}}[:=]\s{{0,9}})([\"'])(?!\*\*\*)[^\"'\n]{{4,1000}}\2", re.IGNORECASE
 )
-# As shells, .env files, YAML and overrides write it; not what code computes, as in TOKEN = read(file).
+# As shells, .env files, YAML and overrides write it; not as code does, which computes: TOKEN = read(file).
 _ASSIGNED = re.compile(
     rf"(\b(?:{_NAME}\.)?(?-i:[A-Z0-9_]{{0,64}}(?:{_WORDS})[A-Z0-9_]{{0,64}})(?:=|:\ ))"
     r"(?![$\"'{(*])([^\s\"'&(){},;]{4,})(?![(\w])"
 )
 
-_TEXT_LIKE_WORDS = frozenset({"true", "false", "none", "null"})
-
-
-def redact(text: str) -> str:
-    """``text`` with :data:`MARK` for every secret in it."""
-    for known in (_DATABASE_USER, _USER):
-        text = known.sub(rf"\1{MARK}@", text)
-    text = _QUERY.sub(rf"\1{MARK}", text)
-    values = _pattern(frozenset(_secrets()))
-    if values is not None:
-        text = values.sub(MARK, text)
-    text = _KNOWN_FORMS.sub(MARK, text)
-    text = _HEADER.sub(rf"\1{MARK}", text)
-    text = _ASSIGNED_QUOTED.sub(rf"\1\2{MARK}\2", text)
-    return _ASSIGNED.sub(rf"\1{MARK}", text)
-
-
-def redacted_file(content: bytes) -> bytes:
-    """The same for the bytes of a text file."""
-    return redact(content.decode(errors="surrogateescape")).encode(errors="surrogateescape")
-
-
-class Formatter(logging.Formatter):
-    """A log's formatter that lets no secret into its lines, tracebacks included."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The record's text, redacted."""
-        return redact(super().format(record))
+# Values that stand for nothing in themselves.
+_CONSTANTS = frozenset({"true", "false", "none", "null"})
 
 
 def _secrets() -> Iterator[str]:
-    """Every value that this process was given and nobody else should see."""
+    """Yield every value that this process was given and that nobody else may see."""
     for name, value in os.environ.items():
         if _SECRET_VARIABLE.search(name) and not (value.startswith("/") and os.path.exists(value)):  # noqa: PTH110
             yield value
@@ -122,7 +133,7 @@ def _secrets() -> Iterator[str]:
 
 @lru_cache(maxsize=8)
 def _pattern(secrets: frozenset[str]) -> re.Pattern[str] | None:
-    """What finds any of ``secrets`` in any of the ways they are written."""
+    """Return the pattern that finds any of ``secrets``, in every form that it is written in; None if there is none."""
     lines = {line.strip() for secret in secrets for line in [secret, unquote(secret), *secret.splitlines()]}
     forms = {form for line in lines if _is_secret(line) for form in _forms(line)}
     if not forms:
@@ -132,21 +143,36 @@ def _pattern(secrets: frozenset[str]) -> re.Pattern[str] | None:
 
 
 def _is_secret(value: str) -> bool:
+    """Return False for what is too short or too common to be one: to mask it would hide other text."""
     enough = 6 if value.isalpha() else 4
-    return len(value) >= enough and value.lower() not in _TEXT_LIKE_WORDS
+    return len(value) >= enough and value.lower() not in _CONSTANTS and value not in _config_words(paths.CONF)
+
+
+@cache
+def _config_words(folder: Path) -> frozenset[str]:
+    """Return the keys and choices of our own config, such as ``softplus``: to mask one would hide what a run was given.
+
+    Choices are the names of files, and what the comments of ``folder`` list as ``relu | tanh``. Values are not taken:
+    one may be a password.
+    """
+    files = [*folder.rglob("*.yaml"), *folder.parent.glob("experiments/*.yaml")]
+    text = "\n".join(file.read_text(errors="replace") for file in folder.rglob("*.yaml"))
+    keys = re.findall(r"^[\s-]*(\w+):", text, re.MULTILINE)
+    choices = re.findall(r"\w+(?= \|)|(?<=\| )\w+", text)
+    return frozenset([*(file.stem for file in files), *keys, *choices])
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """``secret`` as URIs, JSON, Python, YAML, HTML, Hydra's overrides and shells write it."""
+    """Yield ``secret`` as URIs, JSON, Python, YAML, Hydra's overrides and shells write it."""
     override = secret.replace("\\", "\\\\").replace("'", "\\'")
-    yield from (secret, quote(secret, safe=""), quote(secret), quote_plus(secret), html.escape(secret))
+    yield from (secret, quote(secret, safe=""), quote(secret), quote_plus(secret))
     yield from (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1])
     yield from (secret.replace("'", "''"), override)
     yield from (shlex.quote(each).strip("'") for each in (secret, override) if "'" in each)
 
 
 def _alone(form: str) -> str:
-    """A short value of letters and figures alone is looked for as a word: by chance it is part of a digest."""
+    """Return the pattern of a form. A short one of letters and digits matches whole words only, no part of a digest."""
     if len(form) >= 12 or not form.isalnum():
         return re.escape(form)
     return rf"(?:(?<![A-Za-z0-9])|(?<=\\[nrt])){re.escape(form)}(?![A-Za-z0-9])"

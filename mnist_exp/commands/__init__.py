@@ -1,1 +1,1 @@
-"""The commands of ``mnist-exp`` that need more than a few lines; each imported when it is called."""
+"""The commands of ``mnist-exp``, a file each: its help line, its options and its function. ``cli`` lists them."""

@@ -7,41 +7,69 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnist_exp.analysis import comparison, frames, samples
-from mnist_exp.analysis.comparison import Comparison
-from mnist_exp.analysis.next_step import next_step
-from mnist_exp.analysis.ranking import measure
 from mnist_exp.base.errors import ConfigError, StoreError
-from mnist_exp.sweeps.sweep import looked_at
-from mnist_exp.terminal import messages, tables
-from mnist_exp.tracking.mlflow import records, store
-from mnist_exp.tracking.mlflow.records import Record
+from mnist_exp.commands import store
 
 if TYPE_CHECKING:
     import pandas as pd
-    from mlflow import MlflowClient
+
+    from mnist_exp.analysis.comparison import Comparison, Row
+    from mnist_exp.tracking.protocols import Backend, Record
+
+HELP = "rank configurations and judge their differences over replicates"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "which",
+        nargs="*",
+        metavar="SWEEP|RUN",
+        help="ids or their first letters, names, a filter such as \"params.model = 'cnn'\" (default: the last sweep; "
+        "on a server, your own)",
+    )
+    parser.add_argument("--metric", default="val_accuracy", help="what to rank by (default: val_accuracy)")
+    parser.add_argument(
+        "--by",
+        choices=("kept", "best", "last"),
+        default="kept",
+        help="the epoch whose weights each run kept (the default), its best, or its last",
+    )
+    parser.add_argument(
+        "--worth", type=float, metavar="SIZE", help="the smallest difference that matters: adds the verdict equivalent"
+    )
+    parser.add_argument("--direction", choices=("max", "min"), help="which way is better, for metrics of your own")
+    parser.add_argument(
+        "--format", choices=("table", "csv", "json", "html"), default="table", help="html is the report of a sweep"
+    )
+    parser.add_argument("--pairs", action="store_true", help="csv and json list every pair of configurations instead")
+    parser.add_argument("--output", metavar="FILE", help="where csv and json go (default: the screen), and html")
+    parser.add_argument("--across-datasets", action="store_true", help="rank runs on different data all the same")
+    parser.add_argument("--allow-test", action="store_true", help="rank by a test score all the same")
+    store.add_uri(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Compare what ``arguments`` names; the exit code."""
+    """Compare the runs that ``arguments`` name, and show or write the result; return 0.
+
+    Raises:
+        ConfigError: an option breaks its rule, or these runs cannot be compared.
+        StoreError: the store cannot be read, or has nothing of that name.
+    """
     if arguments.worth is not None and not (math.isfinite(arguments.worth) and arguments.worth > 0):
         raise ConfigError.rule("--worth", "must be greater than 0", arguments.worth)
     if arguments.pairs and arguments.format not in ("csv", "json"):
         raise ConfigError.rule("--pairs", "goes with --format csv or json", f"--format {arguments.format}")
+    from mnist_exp.analysis import comparison, frames
+    from mnist_exp.analysis.next_step import next_step
+    from mnist_exp.analysis.ranking import measure
+    from mnist_exp.terminal import messages, tables
+
     by = measure(arguments.metric, arguments.by, direction=arguments.direction, allow_test=arguments.allow_test)
-    uri = store.named(arguments.uri)
-    client = store.connect(uri)
-    with store.storing(uri):
-        found, planned = _runs(client, uri, arguments.which)
-        sweep = planned[-1] if planned else None
-        if not found:
-            what = (
-                f"the sweep {sweep.name!r} has"
-                if sweep and not arguments.which
-                else f"{' '.join(arguments.which)!r} stands for"
-            )
-            raise ConfigError(f"{what} no runs (yet): there is nothing to compare")
-        epochs = frames.epochs_frame(client, uri, [record.run_id for record in found])
+    backend = store.open_store(arguments.uri)
+    found, planned = _named(backend, arguments.which) if arguments.which else _last(backend, arguments.format)
+    sweep = planned[-1] if planned else None
+    epochs = frames.epochs_frame(backend, [record.run_id for record in found])
     worth = arguments.worth
     if worth is None and sweep is not None and by.metric == "val_accuracy" and "worth" in sweep.tags:
         worth = float(sweep.tags["worth"])
@@ -63,40 +91,56 @@ def run(arguments: argparse.Namespace) -> int:
         case "html":
             from mnist_exp.reports import sweep_report
 
-            page = sweep_report.html(sweep_report.gather(client, uri, result, epochs, sweep, step))
+            page = sweep_report.html(sweep_report.gather(backend, result, epochs, sweep, step))
             _write(page, arguments.output or "comparison.html")
     return 0
 
 
-def _runs(client: "MlflowClient", uri: str, which: Sequence[str]) -> tuple[list[Record], list[Record]]:
-    """The runs to compare, and the parents of their sweeps: of one, or of those that are looked at together.
+def _last(backend: "Backend", form: str) -> "tuple[list[Record], list[Record]]":
+    """Return the runs of the last sweep, and show which it is if a person reads the result; as :func:`_named`."""
+    from mnist_exp.terminal import messages
+    from mnist_exp.tracking import queries
 
-    A sweep that adds replicates to another brings the runs of that, however it was named.
+    last = store.last_sweep(backend)
+    if last is None:
+        raise StoreError("there is no sweep yet: run python -m mnist_exp -m model.units=4,10, or name runs")
+    found = queries.children(backend, last.parent.run_id)
+    if not found:
+        raise ConfigError(f"the sweep {last.parent.name!r} has no runs (yet): there is nothing to compare")
+    if form == "table":
+        messages.out.print(f"comparing {messages.shown(f'{last.title}: {store.described(last.parent)}')}")
+    runs, chain = queries.looked_at(backend, last.parent, found)
+    return runs, chain or [last.parent]
+
+
+def _named(backend: "Backend", which: Sequence[str]) -> "tuple[list[Record], list[Record]]":
+    """Return the runs that a user names, and the parent runs of their sweeps.
+
+    A sweep that adds replicates to another one brings the runs of that, however it was named.
+
+    Returns:
+        The runs; the parent run of the one sweep that they are of, or those of several that are judged together, in
+        order. No parent runs for any other runs.
     """
-    if which:
-        found = records.select(client, which)
-        named = samples.sweeps_of(found)
-        parents = [records.find(client, sweep) for sweep in named if sweep]
-        if not all(named) or not parents:
-            return found, []
-    else:
-        last = records.latest_sweep(client)
-        if last is None:
-            raise StoreError("there is no sweep yet: run python -m mnist_exp -m model.units=4,10, or name runs")
-        found, parents = records.children(client, last.run_id), [last]
-    chains = [looked_at(parent, uri) for parent in parents]
-    longest = max(chains, key=len)
-    if longest and {parent.run_id for parent in parents} <= {parent.run_id for parent in longest}:
-        ids = {record.run_id for record in found}
-        earlier = [
-            run for parent in longest for run in records.children(client, parent.run_id) if run.run_id not in ids
-        ]
-        return [*earlier, *found], longest
+    from mnist_exp.analysis import samples
+    from mnist_exp.tracking import queries
+
+    found = queries.select(backend, which)
+    if not found:
+        raise ConfigError(f"{' '.join(which)!r} stands for no runs (yet): there is nothing to compare")
+    sweeps = samples.sweeps_of(found)
+    if not all(sweeps):
+        return found, []
+    parents = [backend.find(sweep) for sweep in sweeps]
+    for parent in parents:
+        runs, chain = queries.looked_at(backend, parent, found)
+        if set(sweeps) <= {each.run_id for each in chain}:
+            return runs, chain
     return found, parents if len(parents) == 1 else []
 
 
-def _frame(result: Comparison, *, pairs: bool) -> "pd.DataFrame":
-    """One line for each configuration, or for each pair of them."""
+def _frame(result: "Comparison", *, pairs: bool) -> "pd.DataFrame":
+    """Return a row for each configuration, or for each pair of them."""
     import pandas as pd
 
     if not pairs:
@@ -106,8 +150,11 @@ def _frame(result: Comparison, *, pairs: bool) -> "pd.DataFrame":
     return frame.assign(a=frame["a"].map(names), b=frame["b"].map(names))
 
 
-def _flat(result: Comparison, rank: int, row: comparison.Row) -> Mapping[str, object]:
-    """One configuration as one line of a table."""
+def _flat(result: "Comparison", rank: int, row: "Row") -> Mapping[str, object]:
+    """Return a configuration as a row of that frame."""
+    from mnist_exp.analysis import frames, samples
+
+    names = samples.replicate_names(row.finished).values()
     against = row.against_first
     figures = ("difference", "low", "high", "low90", "high90", "p", "differs", "chance", "chance_low", "chance_high")
     return {
@@ -115,31 +162,30 @@ def _flat(result: Comparison, rank: int, row: comparison.Row) -> Mapping[str, ob
         **{key: frames.typed(row.params[key]) if key in row.params else None for key in result.keys},
         "n": row.spread.n if row.spread else 0,
         "finished": len(row.finished),
-        "others": row.how_others_ended(),
+        "others": row.failures_in_words(),
         **{
             f"{result.measure.name} {figure}": getattr(row.spread, figure) if row.spread else None
             for figure in ("mean", "std", "low", "high", "median", "min", "max")
         },
-        "best_set": row.is_best if row.is_judged else None,
+        "best_set": row.in_best_set if row.is_judged else None,
         **{name: getattr(against, name) if against else None for name in figures},
         "verdict": against.verdict if against else None,
         "level": result.verdicts.level,
         "paired": result.verdicts.is_paired,
-        "replicates": " ".join(_replicates(row.finished)),
+        "replicates": " ".join(name.replace("replicate ", "").replace(" ", "=") for name in names),
         "run_ids": " ".join(record.run_id for record in row.finished),
     }
 
 
-def _replicates(runs: list[Record]) -> list[str]:
-    return [name.replace("replicate ", "").replace(" ", "=") for name in samples.replicate_names(runs).values()]
-
-
 def _write(text: str, output: str | None) -> None:
+    """Write to a file, or to standard output if there is none."""
     if output is None:
         sys.stdout.write(text)
         return
     try:
-        Path(output).write_text(text)
+        Path(output).write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"--output {output} cannot be written: {error.strerror}") from None
+    from mnist_exp.terminal import messages
+
     messages.out.print(f"written: {output}", markup=False, soft_wrap=True)

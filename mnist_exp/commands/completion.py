@@ -1,13 +1,19 @@
-"""Shell completion for ``python -m mnist_exp`` (by asking Hydra) and for ``mnist-exp``.
+"""``mnist-exp completion``: shell code that completes both commands.
 
-Hydra's own completion knows installed commands and plain scripts, not ``python -m``.
+For ``mnist-exp``, shtab writes it from the parser. For ``python -m mnist_exp`` it asks Hydra at each TAB; Hydra's own
+completion knows installed commands and plain scripts, not ``python -m``.
 """
 
-from typing import Literal
+import argparse
+import sys
+from collections.abc import Iterator
 
-_BASH = r"""
+HELP = "print the shell code that completes both commands"
+
+_OVERRIDES = r"""
 _mnist_exp_overrides() {
-    local line=${COMP_LINE:0:COMP_POINT} word choices
+    local line=${COMP_LINE:0:$COMP_POINT} word choices
+    if [[ -n ${ZSH_VERSION-} ]]; then setopt bash_rematch; fi
     if [[ $line =~ ^([^ ]*python[0-9.]*)\ +-m\ +mnist_exp\ (.*)$ ]]; then
         word=${line##* }
         choices=$(COMP_LINE="mnist_exp ${BASH_REMATCH[2]}" "${BASH_REMATCH[1]}" -m mnist_exp -sc query=bash 2>/dev/null)
@@ -22,24 +28,44 @@ _mnist_exp_overrides() {
         fi
     fi
 }
-_mnist_exp_commands() {
-    local word=${COMP_WORDS[COMP_CWORD]}
-    case ${COMP_WORDS[1]}:$COMP_CWORD in
-        *:1) COMPREPLY=($(compgen -W "ui compare reproduce completion --help" -- "$word")) ;;
-        ui:*) COMPREPLY=($(compgen -W "--port --host --uri --no-browser --help" -- "$word")) ;;
-        compare:*) COMPREPLY=($(compgen -W "--metric --by --worth --direction --format --pairs --output \\
-            --across-datasets --allow-test --uri --help" -- "$word")) ;;
-        reproduce:*) COMPREPLY=($(compgen -W "--replicates --data --quick --help" -- "$word")) ;;
-        completion:*) COMPREPLY=($(compgen -W "bash zsh" -- "$word")) ;;
-    esac
-}
 complete -o bashdefault -o default -F _mnist_exp_overrides python python3
-complete -F _mnist_exp_commands mnist-exp
 """
 
+# zsh's own completion system for what shtab writes; its bash emulation for the rest.
+_ZSH_SYSTEMS = "autoload -Uz compinit bashcompinit && compinit && bashcompinit\n"
 
-def script(shell: Literal["bash", "zsh"]) -> str:
-    """Shell code to evaluate: ``eval "$(mnist-exp completion bash)"``."""
-    if shell == "zsh":
-        return "autoload -Uz compinit bashcompinit && compinit && bashcompinit\n" + _BASH.lstrip()
-    return _BASH.lstrip()
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("shell", choices=("bash", "zsh"), help='use it with: eval "$(mnist-exp completion bash)"')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the code; return 0."""
+    sys.stdout.write(script(arguments.shell, arguments.parser))
+    return 0
+
+
+def script(shell: str, parser: argparse.ArgumentParser) -> str:
+    """Return code for a shell to evaluate.
+
+    Args:
+        shell: ``bash`` or ``zsh``.
+        parser: that of ``mnist-exp``.
+    """
+    import shtab
+
+    for action in _actions(parser):
+        if action.metavar == "FILE":
+            action.complete = shtab.FILE  # type: ignore[attr-defined]  # where shtab looks for it
+    systems = _ZSH_SYSTEMS if shell == "zsh" else ""
+    return systems + shtab.complete(parser, shell=shell) + "\n" + _OVERRIDES.lstrip()
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """Yield the arguments of a parser and of its commands."""
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from _actions(command)

@@ -3,22 +3,20 @@
 import argparse
 import json
 import math
-import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mnist_exp.analysis import claims
-from mnist_exp.analysis.claims import ClaimAnswer
-from mnist_exp.app.compose import is_sweep
-from mnist_exp.base.errors import ConfigError, StoreError
+from mnist_exp.base.errors import INTERRUPTED, TERMINATED, ConfigError, StoreError
 from mnist_exp.config.replicate import REPLICATE, SOURCES
-from mnist_exp.sweeps.sweep import Sweep
-from mnist_exp.terminal import messages, tables
-from mnist_exp.tracking.mlflow import store
-from mnist_exp.tracking.mlflow.records import Record
-from mnist_exp.tracking.mlflow.tracker import MlflowTracker
+
+if TYPE_CHECKING:
+    from mnist_exp.analysis.claims import ClaimResult
+    from mnist_exp.sweeps.sweep import Sweep
+    from mnist_exp.tracking.protocols import Record
+
+HELP = "train the six models repeatedly and judge the published claims"
 
 _MODELS = ",".join(f"model_{number}" for number in range(1, 7))
 
@@ -31,9 +29,25 @@ _FIXED = (REPLICATE, *SOURCES, "experiment", "data", "hydra.mode")
 _HARMLESS = ("tracking.", "data.path=", "hydra.", "resume=", "worth=", "looks=")
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--replicates", "--seeds", type=int, default=16, help="runs of each model (default: 16)")
+    parser.add_argument("--data", choices=("auto", "mnist", "digits"), default="auto", help="default: auto")
+    parser.add_argument(
+        "--quick", action="store_true", help="two replicates, two epochs: to see it work, no reproduction"
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="more overrides for every run")
+
+
 def run(arguments: argparse.Namespace) -> int:
-    """Train, judge, show and keep; the exit code is that of the runs."""
+    """Train the models, judge the claims, show and keep the verdicts; return the exit code of the runs.
+
+    Raises:
+        ConfigError: an override would change what is reproduced.
+    """
     from mnist_exp.app import application
+    from mnist_exp.app.compose import is_sweep
+    from mnist_exp.terminal import messages
 
     replicates = min(arguments.replicates, _QUICK_REPLICATES) if arguments.quick else arguments.replicates
     if replicates < 1:
@@ -50,14 +64,21 @@ def run(arguments: argparse.Namespace) -> int:
     caveats = ["Two epochs of each model: this shows that it runs, and reproduces nothing."] if arguments.quick else []
     if changed := [each for each in given if not each.lstrip("+").startswith(_HARMLESS)]:
         caveats.append(f"Not the published models: {' '.join(changed)} was changed for all of them.")
-    as_given, sys.argv = sys.argv, ["mnist_exp", "-m", *overrides, *given]
-    code = application.main(after_sweep=lambda sweep: _judge(sweep, caveats))
-    if code == application.INTERRUPTED:
-        messages.how_to_resume(["mnist-exp", *as_given[1:]])
+    code = application.main(["-m", *overrides, *given], after_sweep=lambda sweep: _judge(sweep, caveats))
+    if code in (INTERRUPTED, TERMINATED):
+        messages.how_to_resume(["mnist-exp", *arguments.words])
     return code
 
 
-def _judge(sweep: Sweep, caveats: Sequence[str]) -> None:
+def _judge(sweep: "Sweep", caveats: Sequence[str]) -> None:
+    """Judge the claims by the runs of a sweep, show the verdicts and keep them on its parent run.
+
+    Raises:
+        StoreError: the store does not have all of it yet.
+    """
+    from mnist_exp.analysis import claims
+    from mnist_exp.terminal import tables
+
     try:
         parent = sweep.parent()
         runs = sweep.runs(parent)
@@ -71,24 +92,24 @@ def _judge(sweep: Sweep, caveats: Sequence[str]) -> None:
     if datasets != ["mnist"]:
         caveats = [*caveats, f"Trained on {', '.join(datasets)}, not on the published data, which are MNIST."]
     finished = Counter(record.params.get("experiment", "") for record in runs if record.status == "FINISHED")
-    answers = claims.answer(values(runs), finished)
+    answers = claims.judge_claims(values(runs), finished)
     unfinished = [record for record in runs if record.status != "FINISHED"]
     if unfinished:
         caveats = [*caveats, f"{len(unfinished)} of {len(runs)} runs did not finish and are left out."]
-    tables.verdicts(answers, caveats)
+    tables.claims(answers, caveats)
     from mnist_exp.reports import reproduction
 
-    tracker = MlflowTracker(store.connect(sweep.uri), sweep.uri, parent.run_id)
+    tracker = sweep.backend.tracker(parent.run_id)
     page = reproduction.html(answers, caveats, len(runs) - len(unfinished), datasets)
     tracker.log_artifact("sweep/reproduction.html", page.encode())
     tracker.log_artifact("sweep/verdicts.json", json.dumps(_plain(answers, caveats), indent=2).encode())
     tracker.set_tags({"kind": "sweep", "reproduction": "; ".join(f"{each.says}: {each.verdict}" for each in answers)})
 
 
-def values(runs: Sequence[Record]) -> dict[str, dict[str, dict[str, float]]]:
+def values(runs: "Sequence[Record]") -> dict[str, dict[str, dict[str, float]]]:
     """Return every metric of the finished runs: by its name, by model, by replicate.
 
-    A run without the param ``replicate`` goes by its seed: it was made before there were replicates.
+    A run without the param ``replicate`` is from before there were replicates: its seed stands for one.
     """
     found: dict[str, dict[str, dict[str, float]]] = {}
     for record in runs:
@@ -99,21 +120,22 @@ def values(runs: Sequence[Record]) -> dict[str, dict[str, dict[str, float]]]:
     return found
 
 
-def _plain(answers: Sequence[ClaimAnswer], caveats: Sequence[str]) -> dict[str, object]:
+def _plain(answers: "Sequence[ClaimResult]", caveats: Sequence[str]) -> dict[str, object]:
+    """Return the verdicts as JSON has them."""
     return {
         "caveats": list(caveats),
         "claims": [
             {
                 "says": each.says,
                 "verdict": each.verdict,
-                "checks": [_finite(asdict(check)) | {"reason": check.reason()} for check in each.answers],
+                "checks": [_finite(asdict(check)) | {"reason": check.reason()} for check in each.checks],
             }
             for each in answers
         ],
     }
 
 
-def _finite(fields: dict[str, Any]) -> dict[str, Any]:
+def _finite(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``fields``, nested ones too, with None for numbers that JSON does not have: NaN and infinity."""
 
     def plain(value: Any) -> Any:

@@ -1,83 +1,83 @@
-"""``mnist-exp sync``: what waits in journals is sent, what vanished is closed."""
+"""``mnist-exp sync``: send what waits in journals, close what vanished."""
 
 import argparse
 from collections.abc import Sequence
-from contextlib import suppress
 
-from mnist_exp.base.errors import StoreError, first_line
-from mnist_exp.sweeps import recover
-from mnist_exp.sweeps.recover import State
-from mnist_exp.terminal import messages, tables
-from mnist_exp.tracking.mlflow import store
-from mnist_exp.tracking.protocols import Tracker
-from mnist_exp.tracking.spool import journal
-from mnist_exp.tracking.spool.journal import Reading
+from mnist_exp.base.errors import StoreError
+
+HELP = "send what the store does not have yet, close what vanished"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--status", action="store_true", help="show what waits, change nothing")
+    parser.add_argument("--uri", help="the store to send it to (default: the one it was meant for)")
+    parser.add_argument(
+        "--gone",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="a host that is gone: its open runs are closed at once (else after 15 minutes of silence)",
+    )
+    instead.add_argument("--drop", metavar="KEY", help="delete a journal: what it holds and was not sent is lost")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Send, or only tell; the exit code: 0 where nothing waits any more, 1 where something still does."""
+    """Send what waits and close what vanished; or show what waits, or drop a journal.
+
+    Returns:
+        0, or 1 if something still waits.
+
+    Raises:
+        StoreError: no store of that kind, or no journal with that key.
+    """
+    from mnist_exp.sweeps import recover
+    from mnist_exp.terminal import messages, tables
+    from mnist_exp.tracking.mlflow.client import uri_from_cli
+    from mnist_exp.tracking.spool import journal as journals
+
     if arguments.drop:
         return _drop(arguments.drop)
     if arguments.status:
-        tables.journals(recover.status(journal.root()))
+        tables.journals(recover.status(journals.root()))
         return 0
-    uri = store.named(arguments.uri) if arguments.uri else None
+    target = uri_from_cli(arguments.uri) if arguments.uri else None
     found = []
-    gone = tuple(arguments.gone or ())
-    for each in recover.sync(journal.root(), _close_sweep, uri, gone):
+    for each in recover.sync(journals.root(), target, arguments.gone):
         messages.journal(each)
         found.append(each)
     closed = 0
     try:
-        closed = _close_orphans(store.named(arguments.uri), gone)
+        closed = _close_vanished(uri_from_cli(arguments.uri), arguments.gone)
     except StoreError as error:
         messages.warning(f"runs without a journal were not looked for: {error}")
     if not found and not closed:
         messages.out.print("Nothing waits.")
-    return int(any(each.state in (State.WAITING, State.UNREADABLE) for each in found))
+    return int(any(each.state in (recover.State.WAITING, recover.State.UNREADABLE) for each in found))
 
 
 def _drop(key: str) -> int:
-    where = journal.root() / key
-    if where not in journal.folders(journal.root()):
+    """Delete the journal called ``key``."""
+    from mnist_exp.terminal import messages
+    from mnist_exp.tracking.spool import journal as journals
+
+    folder = journals.root() / key
+    if folder not in journals.folders(journals.root()):
         raise StoreError(f"there is no journal {key!r}: mnist-exp sync --status names them")
-    journal.Journal(where).remove()
-    messages.out.print(f"dropped: {where}", markup=False, soft_wrap=True)
+    journals.Journal(folder).remove()
+    messages.out.print(f"dropped: {folder}", markup=False, soft_wrap=True)
     return 0
 
 
-def tidy(uri: str) -> None:
-    """What every command does first: close what vanished and send what waits for a store, and tell of it."""
-    waiting = []
-    for each in recover.sync(journal.root(), _close_sweep, only=uri):
-        if each.state is State.WAITING:
-            waiting.append(each)
-        elif each.vanished or each.state in (State.SENT, State.RANKED, State.UNREADABLE):
-            messages.journal(each)
-    if waiting:
-        messages.journals_wait(len(waiting), waiting[0].remark)
-    if any(each.is_away for each in waiting):
-        return
-    with suppress(StoreError):  # the command itself says what it misses
-        _close_orphans(uri)
-
-
-def _close_orphans(uri: str, gone: Sequence[str] = ()) -> int:
-    """How many runs were closed of which there is no journal here."""
-    database = store.sqlite_file(uri)
-    if database is not None and not database.exists():
-        return 0
+def _close_vanished(uri: str, gone_hosts: Sequence[str]) -> int:
+    """Close the runs in a store that have no journal here and vanished, and show them; return their number."""
     from mnist_exp.sweeps import recover
+    from mnist_exp.terminal import messages
+    from mnist_exp.tracking.mlflow.backend import open_backend
 
     closed = 0
-    for record in recover.close_orphans(uri, gone):
-        messages.orphan(record)
+    for record in recover.close_vanished(open_backend(uri), gone_hosts):
+        messages.closed_run(record)
         closed += 1
     return closed
-
-
-def _close_sweep(reading: Reading, uri: str, parent: Tracker) -> None:
-    from mnist_exp.sweeps import finalize
-
-    if (problem := finalize.close_vanished(reading, uri, parent)) is not None:
-        messages.warning(f"there is no report of a sweep: {type(problem).__name__}: {first_line(problem)}")

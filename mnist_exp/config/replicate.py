@@ -1,8 +1,7 @@
 """Replicates: numbered repetitions of a run, each with its own initial weights, batch order and data split.
 
-One number draws the seeds of all three sources of variance together, so that configurations with the same replicate
-share their batch order and split and can be compared pair by pair. Replicate 0 has seed 17 everywhere, as the tutorial
-has.
+One number draws the seeds of all three sources of variance together, so that two configurations with the same replicate
+have the same batch order and split and can be compared as a pair. Replicate 0 has the tutorial's seed, 17, three times.
 """
 
 import hashlib
@@ -16,38 +15,41 @@ SOURCES = {
     "training.order_seed": "batch order",
     "data.split_seed": "train/validation split",
 }
-"""The key of each source's seed, and the source in words."""
+"""The config key of each seed, and the source of variance that it controls."""
 
-_TUTORIAL = 17
+Seeds = tuple[str, ...]
+"""The seeds of a run as text, in the order of ``SOURCES``."""
+
+_TUTORIAL_SEED = 17
 
 
 def seeds(replicate: int) -> dict[str, int]:
-    """Draw the seeds of a replicate.
+    """Return the seeds of a replicate.
 
     Args:
         replicate: its number, from 0.
 
     Returns:
-        A seed, 0..2**32-1, by each key of ``SOURCES``; the first 32 bits of SHA-256 over key and number.
+        A seed, 0..2**32-1, for each key of ``SOURCES``: the first 32 bits of the SHA-256 of key and number.
     """
     if replicate == 0:
-        return dict.fromkeys(SOURCES, _TUTORIAL)
+        return dict.fromkeys(SOURCES, _TUTORIAL_SEED)
     return {key: int(hashlib.sha256(f"{key} {replicate}".encode()).hexdigest()[:8], 16) for key in SOURCES}
 
 
 def without_drawn(keys: Sequence[str]) -> list[str]:
-    """Return keys without those of seeds, if the replicate that draws them is among the keys."""
+    """Return keys without those of seeds, if ``replicate`` is among them: it determines the seeds."""
     return [key for key in keys if key not in SOURCES or REPLICATE not in keys]
 
 
 def fill(composed: Mapping[str, Any]) -> dict[str, Any]:
-    """Give every seed that is null in a composed config the one that its replicate draws.
+    """Fill in the seeds that are null in a composed config with those of its replicate.
 
     Args:
-        composed: nested mapping with the key ``replicate``; it is not changed. Anything malformed stays as it is.
+        composed: nested mapping with the key ``replicate``; it is not changed. Malformed parts are copied as they are.
 
     Returns:
-        A copy with the seeds filled in.
+        A copy with all seeds.
     """
     filled = dict(composed)
     number = composed.get(REPLICATE)

@@ -1,8 +1,8 @@
 """The configuration of one run: frozen, typed, checked once.
 
 :func:`check` turns the plain mapping that Hydra composed into a :class:`RunConfig`, or raises one
-:class:`~mnist_exp.base.errors.ConfigError` that names the key, the rule and the value received. Defaults live in
-``conf/``; here stands what is allowed.
+:class:`~mnist_exp.base.errors.ConfigError` that names the key, the rule and the value received. This file has the
+rules; the defaults are in ``conf/``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mnist_exp.base.errors import ConfigError
 from mnist_exp.base.text import received as quoted
 from mnist_exp.config import replicate as replicates
 
-MAX_EXPERIMENT_NAME = 500  # characters that MLflow takes
+MAX_EXPERIMENT_NAME = 500  # characters, MLflow's limit
 
 
 def _without_nul(text: str) -> str:
@@ -34,13 +34,13 @@ def _looks(value: object) -> object:
     if isinstance(value, bool):
         return value
     if isinstance(value, str | int) and re.fullmatch("[0-9a-f]{4,32}", str(value)):
-        return str(value)  # Hydra reads an id of digits alone as a number
+        return str(value)  # Hydra parses an id that has only digits as a number
     raise PydanticCustomError("looks", "Value should be true, false or the id of a sweep")
 
 
 _CLOSED = ConfigDict(extra="forbid")
 
-# Strict: the text "4" is no number and true is no 1, but 1 is a fine 1.0.
+# Strict: no conversion from text or between bool and number; only an integer where a float is expected is allowed.
 Bool = Annotated[bool, Strict()]
 Int = Annotated[int, Strict()]
 Float = Annotated[float, Strict(), Field(allow_inf_nan=False)]
@@ -57,7 +57,7 @@ Activation = Literal["relu", "tanh", "sigmoid", "gelu", "elu", "selu", "silu", "
 
 @dataclass(frozen=True, config=_CLOSED)
 class DataConfig:
-    """Which images, and how they are divided."""
+    """The data set, and how its training images are split."""
 
     name: Literal["auto", "mnist", "digits"]
     path: Text | None
@@ -145,7 +145,7 @@ class RangeTestConfig:
 
 @dataclass(frozen=True, config=_CLOSED)
 class StepConfig:
-    """The base rate times ``factor`` once more every ``every`` epochs."""
+    """The base rate, multiplied by ``factor`` every ``every`` epochs."""
 
     name: Literal["step"]
     every: Count
@@ -171,7 +171,7 @@ class EarlyStoppingConfig:
 
 @dataclass(frozen=True, config=_CLOSED)
 class TrainingConfig:
-    """How long, in which portions, in which order."""
+    """Number of epochs, batch size, batch order, which weights to keep, and early stopping."""
 
     epochs: Count
     batch_size: Count
@@ -183,7 +183,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True, config=_CLOSED)
 class TrackingConfig:
-    """Where runs are kept. No part of what a run is, so none of its params."""
+    """Where runs are kept and what is logged besides. Nothing here changes what a run computes: no key is a param."""
 
     uri: Text | None
     experiment: Name | None
@@ -198,7 +198,7 @@ ScheduleConfig = Annotated[ConstantConfig | RangeTestConfig | StepConfig | Cosin
 
 @dataclass(frozen=True, config=_CLOSED)
 class RunConfig:
-    """Everything that makes a run what it is, every seed drawn."""
+    """The configuration of one run, with every seed filled in."""
 
     data: DataConfig
     model: ModelConfig
@@ -214,7 +214,7 @@ class RunConfig:
     experiment: Text | None = None
 
     def params(self) -> dict[str, str | int | float | bool | None]:
-        """The run's params under the keys that a command line takes: ``model=mlp``, ``model.units=4``.
+        """Return the run's params, by the key of their override: ``model=mlp``, ``model.units=4``.
 
         The keys in ``_NOT_OF_A_RUN`` are left out.
         """
@@ -224,7 +224,7 @@ class RunConfig:
         return {**chosen, **dict(_flatten(sections))}
 
     def plain(self) -> dict[str, Any]:
-        """The config as it ran, in plain nested values, without ``_NOT_OF_A_RUN``."""
+        """Return the config as nested dicts of plain values, without the keys in ``_NOT_OF_A_RUN``."""
         return {key: value for key, value in asdict(self).items() if key not in _NOT_OF_A_RUN}
 
 
@@ -233,7 +233,7 @@ _NOT_OF_A_RUN = ("tracking", "resume", "worth", "looks")  # none changes what a 
 
 
 def check(composed: Mapping[str, Any]) -> RunConfig:
-    """Turn a composed configuration into a checked one; seeds that are null are drawn from its replicate.
+    """Return the checked form of a composed configuration; seeds that are null are drawn from its replicate.
 
     Raises:
         ConfigError: a key is unknown or missing, or its value has the wrong type or breaks its rule.
@@ -245,18 +245,18 @@ def check(composed: Mapping[str, Any]) -> RunConfig:
 
 
 def suggestion(key: str, known: Mapping[str, Any]) -> str:
-    """`` Did you mean model.units?`` for a mistyped dotted key, or nothing where no key is like it."""
+    """Return `` Did you mean model.units?`` for a mistyped dotted key; empty if no key of ``known`` is similar."""
     close = difflib.get_close_matches(key, [name for name, _ in _flatten(known)], n=1, cutoff=0.75)
     return f" Did you mean {close[0]}?" if close else ""
 
 
 def _explain(error: ErrorDetails, composed: Mapping[str, Any]) -> ConfigError:
-    """The first thing that pydantic found, as our standard sentence."""
+    """Return an error of pydantic's as the standard sentence of :meth:`ConfigError.rule`."""
     parts: list[str] = []
     node = composed
     for part in error["loc"]:
         if part == node.get("name") and part not in node:
-            continue  # pydantic puts the choice of a union into the location: it is no key
+            continue  # pydantic puts the name of the chosen union member into the location; it is not a key
         parts.append(str(part))
         child = node.get(str(part))
         node = child if isinstance(child, Mapping) else {}
@@ -282,7 +282,7 @@ def _explain(error: ErrorDetails, composed: Mapping[str, Any]) -> ConfigError:
 
 
 def _without(node: Any, path: list[str]) -> Any:
-    """A copy of nested mapping ``node`` that lacks the key at ``path``."""
+    """Return a copy of the nested mapping ``node`` without the key at ``path``."""
     if not (path and isinstance(node, Mapping)):
         return {}
     head, *rest = path
@@ -291,7 +291,7 @@ def _without(node: Any, path: list[str]) -> Any:
 
 
 def _flatten(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and leaves; a section's ``name`` stands under the section's own key, as on a command line."""
+    """Yield dotted keys and values; a section's ``name`` has the section's own key, as in an override: ``model``."""
     for key, value in node.items():
         dotted = prefix.removesuffix(".") if prefix and key == "name" else f"{prefix}{key}"
         if isinstance(value, Mapping):

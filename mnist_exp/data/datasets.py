@@ -1,8 +1,8 @@
-"""A data set with a name that can be trusted, and its division into training, validation and test images."""
+"""Data sets: named after what they contain, and divided into training, validation and test images."""
 
 import hashlib
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,8 @@ class Examples:
     """Images and their labels.
 
     Attributes:
-        images: uint8 [N, 28, 28], 0..255, ink is high.
-        labels: uint8 [N], 0..9.
+        images: uint8 [N, height, width], 0..255, ink is high.
+        labels: uint8 [N], the class of each, from 0.
     """
 
     images: NDArray[np.uint8]
@@ -29,20 +29,26 @@ class Examples:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of an image, in pixels."""
+        height, width = self.images.shape[1:]
+        return height, width
+
     def take(self, rows: NDArray[np.intp]) -> "Examples":
-        """The examples at ``rows``, in that order."""
+        """Return the examples at ``rows``, in that order."""
         return Examples(self.images[rows], self.labels[rows])
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """What a run learns from and is tested on.
+    """Training and test images.
 
     Attributes:
-        name: ``mnist`` (verified), ``digits``, or the name of the file somebody's own images came from.
-        source: the file or folder they were read from, or the library that embeds them.
+        name: ``mnist`` (verified), ``digits``, or the name of the file that a user's own images came from.
+        source: the file or folder that they were read from, or the library that embeds them.
         digest: SHA-256 over the digests of the four arrays, as hex: the same content has the same digest.
-        fallback: why these are not MNIST though MNIST was looked for; None where it was not, or was found.
+        fallback: why this is not MNIST, if MNIST was looked for; else None.
     """
 
     name: str
@@ -52,34 +58,50 @@ class Dataset:
     digest: str
     fallback: str | None = None
 
+    @cached_property
+    def classes(self) -> int:
+        """The number of classes, by the highest label."""
+        return 1 + max(int(part.labels.max()) for part in (self.train, self.test))
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The three parts: to learn from, to choose by, and to judge once at the end."""
+    """A data set in three parts: training, validation (to choose by) and test images (evaluated once, at the end).
+
+    Attributes:
+        classes: the number of classes of the data set, whether or not each part has images of all of them.
+    """
 
     train: Examples
     validation: Examples
     test: Examples
+    classes: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of an image, in pixels."""
+        return self.train.shape
 
 
 def load(config: DataConfig) -> Dataset:
-    """The data set that ``config`` asks for; read once per process.
+    """Return the data set that ``config`` asks for; it is read once per process.
 
     Raises:
-        DataError: it cannot be had, is damaged, or is not what its name says.
+        DataError: it cannot be read or downloaded, is damaged, or is not what its name says.
     """
     return _load(config.name, config.path)
 
 
 @lru_cache(maxsize=2)  # the runs of a sweep mostly share one
 def split(dataset: Dataset, config: DataConfig) -> Split:
-    """Hold out the validation images, as scikit-learn's ``train_test_split`` draws them.
+    """Hold out validation images, drawn by scikit-learn's ``train_test_split``.
 
-    ``config.limit`` first takes that many of the training images, with the share of each class kept. The test
-    images are never fewer, so that test scores of limited runs compare.
+    If ``config.limit`` is set, it first takes that many of the training images, and keeps the share of each class. The
+    test images stay all there, so that the test scores of limited runs compare.
 
     Raises:
-        ConfigError: the limit exceeds what there is, or too few images are left to hold some of each class out.
+        ConfigError: the limit exceeds the number of training images, or too few are left to hold some of each class
+            out.
     """
     from sklearn.model_selection import train_test_split
     from sklearn.utils import resample
@@ -99,7 +121,7 @@ def split(dataset: Dataset, config: DataConfig) -> Split:
         )
     except ValueError as error:
         raise ConfigError.rule("data.validation", f"leaves no usable split: {error}", config.validation) from None
-    return Split(dataset.train.take(train), dataset.train.take(validation), dataset.test)
+    return Split(dataset.train.take(train), dataset.train.take(validation), dataset.test, dataset.classes)
 
 
 @cache
@@ -125,9 +147,11 @@ def _expanded(path: str) -> Path:
 
 
 def _from_path(path: Path, only_mnist: bool) -> Dataset:
-    """MNIST, verified, or else somebody's own data set, named after its file.
+    """Read MNIST, verified by its digest, or a user's own data set, which is named after its file.
 
-    A file of which some arrays are MNIST's and some are not is a damaged MNIST, and one called mnist must be it.
+    Raises:
+        DataError: some arrays are those of MNIST and others are not, so this is a damaged MNIST; or it is called mnist
+            and is not MNIST.
     """
     arrays = files.read(path)
     differs = mnist.differing(arrays)
@@ -151,13 +175,13 @@ def _dataset(name: str, source: str, arrays: files.Arrays, fallback: str | None 
     )
 
 
-# Part of what the data set is, so neither can be configured: another test set would be another data set.
+# Not configurable: with other test images it would be another data set.
 _TEST_SIZE = 297
 _TEST_SEED = 0
 
 
 def embedded_digits() -> Arrays:
-    """The 1,797 images, 1,500 of them to train on and 297 to test on (the same share of every class)."""
+    """Return scikit-learn's 1,797 digits: 1,500 training and 297 test images, with the same share of each class."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -173,9 +197,9 @@ def embedded_digits() -> Arrays:
 
 
 def enlarge(images: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Bring 8x8 images with 0..16 to uint8 [N, 28, 28] with 0..255.
+    """Scale 8x8 images with values 0..16 to uint8 [N, 28, 28], 0..255, bilinearly.
 
-    As in MNIST, a digit fills a box of 20x20 pixels with a border of four around it; in between, bilinear.
+    As in MNIST, a digit fills a box of 20x20 pixels, with a border of four pixels around it.
     """
     from scipy.ndimage import zoom
 

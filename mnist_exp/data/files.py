@@ -1,6 +1,7 @@
 """Read the two file formats that MNIST-like data sets come in: Keras's ``.npz`` and LeCun's IDX.
 
-Both readers give the same four arrays, checked for shape, type and labels. Nothing in a file is ever executed.
+Both readers return the same four arrays, checked for shape, type and labels. Nothing in a file is executed, and the
+memory that is used is bounded, whatever a file says of its size.
 """
 
 import gzip
@@ -10,7 +11,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,8 @@ from mnist_exp.base.text import received
 Arrays = Mapping[str, NDArray[np.uint8]]
 """``x_train``, ``x_test``: uint8 [N, 28, 28], 0..255; ``y_train``, ``y_test``: uint8 [N], 0..9."""
 
-Array = NDArray[np.uint8]
-
-MOST_IMAGES = 1_000_000
-"""More are not read: what asks for more memory is damaged, or a trap. EMNIST, the largest of its kind, has 814,255."""
+MOST_BYTES = 1_000_000 * 28 * 28
+"""A larger array is not read: a million images. EMNIST, the largest data set of this kind, has 814,255."""
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")
 
@@ -39,19 +38,15 @@ _IDX_STEMS = {
     "y_test": "t10k-labels-idx1-ubyte",
 }
 
-# What the standard library and NumPy raise for files that are not what they should be.
+# What the standard library and NumPy raise for damaged files. An encrypted file of a zip raises RuntimeError.
 _UNREADABLE = (
-    *(OSError, EOFError, ValueError, SyntaxError, RecursionError, MemoryError, OverflowError),
-    *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, NotImplementedError, TypeError),
+    *(OSError, EOFError, ValueError, TypeError, SyntaxError, RuntimeError, MemoryError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
 )
-
-_NPY_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-
-_PORTION = 1 << 20
 
 
 def read(path: Path) -> Arrays:
-    """The four arrays of an ``.npz`` file or of a folder of IDX files.
+    """Return the four arrays of an ``.npz`` file or of a folder of IDX files.
 
     Raises:
         DataError: nothing is there, the file is damaged, or an array is not what it should be.
@@ -66,7 +61,7 @@ def read(path: Path) -> Arrays:
             raise DataError(
                 f"data.path must be an .npz file or a folder of IDX files. Received: {received(str(path))}, {what}"
             )
-    except OSError as error:  # a name that is too long, a folder that may not be looked into
+    except OSError as error:  # a name that is too long, a folder that may not be read
         raise DataError(f"data.path {received(str(path))} cannot be read: {_reason(error)}") from None
     for part in ("train", "test"):
         _check(path, part, arrays)
@@ -74,20 +69,23 @@ def read(path: Path) -> Arrays:
 
 
 def idx_bytes(array: NDArray[np.uint8]) -> bytes:
-    """An array in the IDX format: two zero bytes, type 0x08 (uint8), the number of axes, big-endian lengths, data."""
+    """Return an array in the IDX format.
+
+    Two zero bytes, type 0x08 (uint8), the number of axes, big-endian lengths, data.
+    """
     header = struct.pack(f">HBB{array.ndim}I", 0, 0x08, array.ndim, *array.shape)
     return header + array.tobytes()
 
 
 def digest(array: NDArray[np.uint8]) -> str:
-    """Fingerprint of an array's content: SHA-256 of its unpacked IDX file, whichever container it came in.
+    """Return the SHA-256, as hex, of an array's unpacked IDX file, whichever container it came in.
 
     For MNIST, ``sha256sum train-images-idx3-ubyte`` prints the same.
     """
     return hashlib.sha256(idx_bytes(array)).hexdigest()
 
 
-def _read_npz(path: Path) -> dict[str, Array]:
+def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
@@ -99,31 +97,18 @@ def _read_npz(path: Path) -> dict[str, Array]:
         raise DataError(f"{path} is no readable .npz file: {_reason(error)}") from None
 
 
-def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Array:
-    """One array of an ``.npz``. Its header is believed only where the size of the member agrees.
-
-    NumPy's own reader takes memory for whatever a header promises, and knows of no limit.
-    """
-    if member.flag_bits & 0x1:
-        raise DataError(f"{path}: {name} cannot be read: it is encrypted")
-    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack without a bound
+def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> NDArray[Any]:
+    """Return one array of an ``.npz``: at most ``member.file_size`` bytes are unpacked for it, and none are unpickled."""
+    if member.file_size > MOST_BYTES:
+        raise _too_large(path, name, member.file_size)
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others are unpacked in one piece
         raise DataError(f"{path}: {name} cannot be read: it must be stored or deflated, as NumPy writes it")
     try:
         with archive.open(member) as stream:
-            read_header = _NPY_HEADERS.get(npy.read_magic(stream))
-            if read_header is None:
-                raise DataError(f"{path}: {name} cannot be read: its version of NumPy's format is unknown")
-            shape, transposed, dtype = read_header(stream)
-            if dtype.hasobject:
-                raise DataError(f"{path}: {name} cannot be read: it holds pickled objects, which could run code")
-            if dtype.itemsize > 8 or len(shape) not in (1, 3) or (name[0] == "x" and dtype != np.uint8):
-                raise _wrong(path, name, dtype, shape)
-            size = _bounded(path, name, shape) * dtype.itemsize
-            holds = member.file_size - stream.tell()
-            if holds != size:
-                raise DataError(f"{path}: {name} is damaged: its header promises {size:,} bytes, it holds {holds:,}")
-            flat = _content(path, stream.read, size).view(dtype)
-            return flat.reshape(shape[::-1]).T if transposed else flat.reshape(shape)
+            array: NDArray[Any] = npy.read_array(stream, allow_pickle=False)
+            if more := stream.read():  # at the end, the checksum is verified
+                raise DataError(f"{path}: {name} is damaged: {len(more):,} bytes follow the array in its header")
+            return array
     except _UNREADABLE as error:
         raise DataError(f"{path}: {name} cannot be read: {_reason(error)}") from None
 
@@ -137,56 +122,36 @@ def _find_idx(folder: Path, stem: str) -> Path:
     raise DataError(f"{folder} lacks {stem}, plain or as .gz: a folder of IDX files has four files")
 
 
-def _read_idx(path: Path) -> Array:
+def _read_idx(path: Path) -> NDArray[np.uint8]:
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
             zero, kind, axes = struct.unpack(">HBB", stream.read(4))
             if (zero, kind) != (0, 0x08) or axes not in (1, 3):
                 raise DataError(f"{path} is no IDX file of bytes with one or three axes")
             shape = struct.unpack(f">{axes}I", stream.read(4 * axes))
-            return _content(path, stream.read, _bounded(path, "it", shape)).reshape(shape)
+            if (size := math.prod(shape)) > MOST_BYTES:
+                raise _too_large(path, "the array", size)
+            content = stream.read(size + 1)  # one more: at the end, the checksum of a .gz is verified
     except _UNREADABLE as error:
         raise DataError(f"{path} is no readable IDX file: {_reason(error)}") from None
+    if len(content) != size:
+        holds = "more" if len(content) > size else f"only {len(content):,}"
+        raise DataError(f"{path} is damaged: its header promises {size:,} bytes, it holds {holds}")
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
-def _bounded(path: Path, name: str, shape: tuple[int, ...]) -> int:
-    """How many elements an array of ``shape`` has, where that is a size to take memory for."""
-    count = math.prod(shape)
-    if count > MOST_IMAGES * 28 * 28 or (len(shape) == 1 and count > MOST_IMAGES):
-        raise DataError(
-            f"{path}: {name} must hold at most {MOST_IMAGES:,} images of 28x28 or labels. Received: {list(shape)}"
-        )
-    return count
-
-
-def _content(path: Path, read_on: Callable[[int], bytes], size: int) -> Array:
-    """The ``size`` bytes that ``read_on`` gives, which must end with them.
-
-    Read a portion at a time, so that no more memory is used than a file that promises too much does hold.
-    """
-    content = np.empty(size, np.uint8)  # memory is taken when it is first written to
-    left = content.data
-    while left:
-        portion = read_on(min(len(left), _PORTION))
-        if not portion:
-            raise DataError(
-                f"{path} is damaged: its header promises {size:,} bytes, it holds only {size - len(left):,}"
-            )
-        left[: len(portion)] = portion
-        left = left[len(portion) :]
-    if read_on(1):  # where the content is packed, its checksum is looked at here
-        raise DataError(f"{path} is damaged: its header promises {size:,} bytes, it holds more")
-    return content
+def _too_large(path: Path, name: str, size: int) -> DataError:
+    return DataError(f"{path}: {name} must have at most {MOST_BYTES:,} bytes, a million images. Received: {size:,}")
 
 
 def _reason(error: Exception) -> str:
-    """Why a library could not read a file; some of them say nothing."""
+    """Return why a library could not read a file; some exceptions have no message."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return first_line(error) or type(error).__name__
 
 
-def _check(path: Path, part: str, arrays: Mapping[str, Array]) -> None:
+def _check(path: Path, part: str, arrays: Mapping[str, NDArray[Any]]) -> None:
     images, labels = arrays[f"x_{part}"], arrays[f"y_{part}"]
     if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (28, 28) or not len(images):
         raise _wrong(path, f"x_{part}", images.dtype, images.shape)
@@ -196,7 +161,7 @@ def _check(path: Path, part: str, arrays: Mapping[str, Array]) -> None:
         raise DataError(f"{path}: y_{part} must be labels 0..9. Received: {labels.min()}..{labels.max()}")
 
 
-def _wrong(path: Path, name: str, dtype: "np.dtype[Any]", shape: tuple[int, ...], expected: str = "[N]") -> DataError:
-    """The error for an array of another type or shape."""
+def _wrong(path: Path, name: str, dtype: "np.dtype[Any]", shape: tuple[int, ...], expected: str = "") -> DataError:
+    """Return the error for an array of another type or shape."""
     rule = "uint8 [N, 28, 28]" if name[0] == "x" else f"integers {expected}, a label for each image"
     return DataError(f"{path}: {name} must be {rule}. Received: {dtype} {list(shape)}")

@@ -1,7 +1,8 @@
-"""Chart data -> plotly figures. Colours suit light and dark paper; the page's style sheet colours the text.
+"""Draws the data of charts as plotly figures.
 
-Plotly reads some HTML in labels, and its hover templates have a language of their own: text from a run goes through
-:func:`text`, and into no template.
+Colours are legible on light and dark backgrounds; the page's style sheet colours the text. Plotly interprets some HTML
+in labels and a template language in hover texts: every text of a run goes through :func:`escaped`, and into no
+template.
 """
 
 import html
@@ -12,6 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from mnist_exp import metrics
 from mnist_exp.analysis.ranking import Measure
 from mnist_exp.reports.charts import Axis, Curve, Grid, Interval, Matrix
 from mnist_exp.reports.importance import Importance
@@ -30,33 +32,33 @@ PALETTE = (
     "#5b6fd6",
     "#d1a32a",
 )
-WINNER, REST = PALETTE[1], PALETTE[0]
+HIGHLIGHT, NORMAL = PALETTE[1], PALETTE[0]
 
 _TEXT, _LINES = "#80868f", "rgba(128,134,143,0.25)"
 _SEQUENTIAL = ((0.0, "#e4edf7"), (0.5, "#7fabda"), (1.0, "#1f4e8c"))
 _DIVERGING = ((0.0, "#c65560"), (0.5, "#eef0f2"), (1.0, "#3f7fc4"))
-_VISIBLE_CURVES = 5
-_EPOCHS_NAMED_EACH = 10
-_MOST_CELLS_WITH_TEXT = 100
+_VISIBLE_CURVES = 5  # the rest is shown on a click in the legend
+_MAX_LABELLED_EPOCHS = 10  # up to which every epoch has a label
+_MAX_LABELLED_CELLS = 100
 
 
-def text(value: str) -> str:
-    """A run's text as plotly shows it letter by letter."""
-    return html.escape(value, quote=False)
+def escaped(text: str) -> str:
+    """Return a text that plotly shows as it is, without interpreting HTML."""
+    return html.escape(text, quote=False)
 
 
-def short(numbers: Iterable[float]) -> list[float | None]:
-    """Numbers at five significant digits, which is what a screen can show; None where there is none."""
+def rounded(numbers: Iterable[float]) -> list[float | None]:
+    """Return numbers with five significant digits, which is what a screen can show; None for NaN and infinity."""
     return [float(f"{number:.5g}") if math.isfinite(number) else None for number in numbers]
 
 
 def ranking(intervals: Sequence[Interval], by: Measure) -> go.Figure:
-    """Means with their intervals, the best on top, each run as a dot behind them; the best set in its own colour."""
-    names = [text(each.name) for each in intervals]
+    """Draw means with their intervals, the best on top, and a dot for each run; the best set is highlighted."""
+    names = [escaped(each.name) for each in intervals]
     figure = go.Figure()
     dots = [(name, value) for name, each in zip(names, intervals, strict=True) for value in each.runs]
     figure.add_scatter(
-        x=short(value for _, value in dots),
+        x=rounded(value for _, value in dots),
         y=[name for name, _ in dots],
         mode="markers",
         name="a run",
@@ -64,14 +66,14 @@ def ranking(intervals: Sequence[Interval], by: Measure) -> go.Figure:
         hovertemplate="%{y}<br>%{x}<extra>a run</extra>",
     )
     figure.add_scatter(
-        x=short(each.mean for each in intervals),
+        x=rounded(each.mean for each in intervals),
         y=names,
         mode="markers",
         name="mean, 95 % interval",
-        marker={"size": 10, "color": [WINNER if each.best else REST for each in intervals]},
+        marker={"size": 10, "color": [HIGHLIGHT if each.best else NORMAL for each in intervals]},
         error_x={
-            "array": short(each.high - each.mean for each in intervals),
-            "arrayminus": short(each.mean - each.low for each in intervals),
+            "array": rounded(each.high - each.mean for each in intervals),
+            "arrayminus": rounded(each.mean - each.low for each in intervals),
             "color": _TEXT,
             "thickness": 1.5,
             "width": 4,
@@ -79,30 +81,30 @@ def ranking(intervals: Sequence[Interval], by: Measure) -> go.Figure:
         hovertemplate="%{y}<br>%{x}<extra>mean</extra>",
     )
     figure.update_yaxes(range=[len(names) - 0.4, -0.6], type="category", showgrid=False)
-    figure.update_xaxes(title=text(by.name))
+    figure.update_xaxes(title=escaped(by.name))
     figure.update_layout(legend=legend_above())
     return styled(figure, height=130 + 26 * len(names))
 
 
 def parallel(axes: Sequence[Axis], by: Measure) -> go.Figure:
-    """A line a run, coloured by the metric, which is the last axis."""
-    result = axes[-1].at
+    """Draw a line for each run, coloured by the metric, which is the last axis."""
+    result = axes[-1].positions
     figure = go.Figure(
         go.Parcoords(
             line={
-                "color": short(result),
+                "color": rounded(result),
                 "colorscale": [[0, "#c9b458"], [0.5, "#3d9e6b"], [1, "#2b59a8"]],
                 "reversescale": not by.higher,
             },
             dimensions=[
                 {
-                    "label": text(axis.label),
-                    "values": short(axis.at),
+                    "label": escaped(axis.label),
+                    "values": rounded(axis.positions),
                     **(
                         {
-                            "tickvals": [place for place, _ in axis.ticks],
-                            # Plotly shows these letter by letter of its own accord.
-                            "ticktext": [name for _, name in axis.ticks],
+                            "tickvals": [position for position, _ in axis.ticks],
+                            # Plotly interprets no HTML in these.
+                            "ticktext": [label for _, label in axis.ticks],
                             "range": [axis.ticks[0][0] - 0.15, axis.ticks[-1][0] + 0.15],
                         }
                         if axis.ticks
@@ -119,18 +121,18 @@ def parallel(axes: Sequence[Axis], by: Measure) -> go.Figure:
 
 
 def curves(found: Sequence[Curve], metric: str) -> go.Figure:
-    """Means as lines, the range over the runs as bands, each run as a dot at the end; more wait in the legend."""
+    """Draw means as lines, the range over the runs as bands, and a dot for each run at the end."""
     figure = go.Figure()
-    for place, curve in enumerate(found):
-        colour = PALETTE[place % len(PALETTE)]
+    for index, curve in enumerate(found):
+        colour = PALETTE[index % len(PALETTE)]
         shared = {
-            "legendgroup": str(place),
-            "visible": True if place < _VISIBLE_CURVES else "legendonly",
+            "legendgroup": str(index),
+            "visible": True if index < _VISIBLE_CURVES else "legendonly",
         }
         if len(curve.last) > 1:
             figure.add_scatter(
                 x=[*curve.epochs, *curve.epochs[::-1]],
-                y=short([*curve.high, *curve.low[::-1]]),
+                y=rounded([*curve.high, *curve.low[::-1]]),
                 fill="toself",
                 fillcolor=_faint(colour),
                 line={"width": 0},
@@ -141,7 +143,7 @@ def curves(found: Sequence[Curve], metric: str) -> go.Figure:
             )
             figure.add_scatter(
                 x=[curve.epochs[-1]] * len(curve.last),
-                y=short(curve.last),
+                y=rounded(curve.last),
                 mode="markers",
                 marker={"size": 5, "color": colour, "opacity": 0.6},
                 hovertemplate="%{y}<extra>a run</extra>",
@@ -150,32 +152,33 @@ def curves(found: Sequence[Curve], metric: str) -> go.Figure:
             )
         figure.add_scatter(
             x=curve.epochs,
-            y=short(curve.mean),
+            y=rounded(curve.mean),
             mode="lines" if len(curve.epochs) > 1 else "markers",
             line={"color": colour, "width": 2},
             marker={"color": colour},
-            name=text(curve.name),
+            name=escaped(curve.name),
             **shared,
         )
-    few = max(each.epochs[-1] for each in found) <= _EPOCHS_NAMED_EACH
+    few = max(each.epochs[-1] for each in found) <= _MAX_LABELLED_EPOCHS
     figure.update_xaxes(title="epoch", dtick=1 if few else None)
     lowest, highest = min(low for each in found for low in each.low), max(high for each in found for high in each.high)
-    figure.update_yaxes(title=text(metric), type="log" if "loss" in metric and highest > 10 * lowest > 0 else "linear")
+    logarithmic = metrics.spans_decades(metric) and highest > 10 * lowest > 0
+    figure.update_yaxes(title=escaped(metric), type="log" if logarithmic else "linear")
     legend = {"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0, "maxheight": 0.9}
     figure.update_layout(legend=legend, hovermode="closest")
     return styled(figure, height=360 + 21 * len(found))
 
 
 def heat_map(grid: Grid, by: Measure) -> go.Figure:
-    """The darker, the better."""
+    """Draw a cell for each combination of two keys; darker is better."""
     figure = go.Figure(
         go.Heatmap(
-            x=[text(each) for each in grid.x],
-            y=[text(each) for each in grid.y],
-            z=[short(row) for row in grid.cells],
+            x=[escaped(each) for each in grid.x],
+            y=[escaped(each) for each in grid.y],
+            z=[rounded(row) for row in grid.cells],
             colorscale=_SEQUENTIAL,
             reversescale=not by.higher,
-            texttemplate="%{z:.4~g}" if grid.cells.size <= _MOST_CELLS_WITH_TEXT else None,
+            texttemplate="%{z:.4~g}" if grid.cells.size <= _MAX_LABELLED_CELLS else None,
             hovertemplate="%{y} × %{x}<br>%{z}<extra></extra>",
             hoverongaps=False,
             xgap=2,
@@ -183,43 +186,43 @@ def heat_map(grid: Grid, by: Measure) -> go.Figure:
             colorbar=_colour_bar(),
         )
     )
-    figure.update_xaxes(title=text(grid.x_key), type="category", showgrid=False)
-    figure.update_yaxes(title=text(grid.y_key), type="category", showgrid=False)
+    figure.update_xaxes(title=escaped(grid.x_key), type="category", showgrid=False)
+    figure.update_yaxes(title=escaped(grid.y_key), type="category", showgrid=False)
     return styled(figure, height=min(700, 170 + 42 * len(grid.y)))
 
 
 def importance(found: Importance) -> go.Figure:
-    """A bar a key, the most important on top."""
+    """Draw a bar for each key, the most important on top."""
     figure = go.Figure(
         go.Bar(
-            x=short(found.drop),
-            y=[text(key) for key in found.keys],
+            x=rounded(found.drop),
+            y=[escaped(key) for key in found.keys],
             orientation="h",
-            marker={"color": REST},
-            error_x={"array": short(found.spread), "color": _TEXT, "thickness": 1.5, "width": 4},
+            marker={"color": NORMAL},
+            error_x={"array": rounded(found.sd), "color": _TEXT, "thickness": 1.5, "width": 4},
             hovertemplate="%{y}<br>%{x}<extra></extra>",
         )
     )
     figure.update_yaxes(autorange="reversed", type="category", showgrid=False)
-    figure.update_xaxes(title="fall of R² without the key")
+    figure.update_xaxes(title="drop of R² with the key shuffled")
     return styled(figure, height=110 + 36 * len(found.keys))
 
 
 def confusion(matrix: Matrix) -> go.Figure:
-    """Counts; the colour is the share of the true digit, its root, so that few errors can be seen."""
+    """Draw counts. The colour is the square root of the share of the true class, so that few errors are visible."""
     totals = matrix.counts.sum(axis=1, keepdims=True)
     shares = np.divide(matrix.counts, totals, out=np.zeros(matrix.counts.shape), where=totals > 0)
-    return _digits(np.sqrt(shares), matrix.counts.astype(str), zmin=0, zmax=1, colorscale=_SEQUENTIAL)
+    return _matrix(np.sqrt(shares), matrix.counts.astype(str), zmin=0, zmax=1, colorscale=_SEQUENTIAL)
 
 
 def confusion_difference(difference: NDArray[np.int64]) -> go.Figure:
-    """Blue cells have more images than in the first matrix, red ones fewer."""
+    """Draw differences of counts: blue cells have more images than the first matrix, red ones fewer."""
     most = max(1, int(np.abs(difference).max()))
     signed = np.where(difference == 0, "", np.char.mod("%+d", difference))
-    return _digits(difference.astype(np.float64), signed, zmin=-most, zmax=most, colorscale=_DIVERGING)
+    return _matrix(difference.astype(np.float64), signed, zmin=-most, zmax=most, colorscale=_DIVERGING)
 
 
-def _digits(
+def _matrix(
     shade: NDArray[np.float64],
     cells: NDArray[np.str_],
     *,
@@ -227,12 +230,12 @@ def _digits(
     zmax: float,
     colorscale: Sequence[tuple[float, str]],
 ) -> go.Figure:
-    digits = [str(digit) for digit in range(len(shade))]
+    classes = [str(index) for index in range(len(shade))]
     figure = go.Figure(
         go.Heatmap(
-            x=digits,
-            y=digits,
-            z=[short(row) for row in shade],
+            x=classes,
+            y=classes,
+            z=[rounded(row) for row in shade],
             text=cells.tolist(),
             texttemplate="%{text}",
             hovertemplate="true %{y}, predicted %{x}: %{text}<extra></extra>",
@@ -251,8 +254,9 @@ def _digits(
 
 
 def styled(figure: go.Figure, height: int) -> go.Figure:
-    """The figure in the style of all, ``height`` pixels high. A drag on a phone scrolls the page: zooming waits in
-    the mode bar.
+    """Apply the common style and a height in pixels to a figure, and return it.
+
+    Dragging does not zoom, so that it scrolls the page on a phone; the mode bar has buttons to zoom.
     """
     figure.update_xaxes(gridcolor=_LINES, zerolinecolor=_LINES, linecolor=_LINES, automargin=True)
     figure.update_yaxes(gridcolor=_LINES, zerolinecolor=_LINES, linecolor=_LINES, automargin=True)
@@ -270,7 +274,7 @@ def styled(figure: go.Figure, height: int) -> go.Figure:
 
 
 def legend_above() -> dict[str, object]:
-    """Where a legend does not cover the chart."""
+    """Return the position of a legend that does not cover the chart."""
     return {"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0}
 
 
@@ -279,5 +283,6 @@ def _colour_bar() -> dict[str, object]:
 
 
 def _faint(colour: str) -> str:
+    """Return a hex colour at 16 % opacity."""
     red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.16)"

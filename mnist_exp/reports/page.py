@@ -1,4 +1,4 @@
-"""A page of its own: charts, style and scripts in one file, which asks nobody for anything."""
+"""A self-contained HTML page: charts, style sheet and scripts in one file that needs no network."""
 
 import base64
 import hashlib
@@ -23,15 +23,18 @@ _PLOTLY = {
 
 
 class Page:
-    """Draws charts for one page, collects the scripts that draw them, and fills a template that extends
-    ``base.html.j2``.
-    """
+    """One page: collects its charts and the scripts that draw them, and fills a template."""
 
     def __init__(self) -> None:
         self._scripts: list[str] = []
 
-    def drawn(self, figure: go.Figure, chart_id: str) -> Markup:
-        """The place of a chart, for the template. ``figure`` must have a height; ``chart_id`` is its own."""
+    def add_chart(self, figure: go.Figure, chart_id: str) -> Markup:
+        """Add a chart and return the HTML element to put into the template.
+
+        Args:
+            figure: a figure with a height.
+            chart_id: id of the element, unique on the page.
+        """
         body = io.to_html(
             figure,
             full_html=False,
@@ -40,12 +43,17 @@ class Page:
             default_height=f"{figure.layout.height}px",
             config=_PLOTLY,
         )
-        # Drawn after the last element stands, when every chart has the width that it keeps.
+        # The scripts run at the end of the page, when every element has its final width.
         self._scripts += re.findall(_SCRIPT, body)
         return Markup(re.sub(_SCRIPT, "", body))
 
     def render(self, template: str, **context: object) -> str:
-        """The whole page, with plotly inside: about 5 MB. Every text in ``context`` is escaped."""
+        """Fill a template that extends ``base.html.j2``, and return the page: about 5 MB, with plotly inside.
+
+        Args:
+            template: file name in this package.
+            context: variables of the template; every text is escaped.
+        """
         environment = Environment(
             loader=PackageLoader("mnist_exp.reports", package_path=""),
             autoescape=True,
@@ -60,12 +68,12 @@ class Page:
             missing=MISSING,
             plotly=Markup(library),
             scripts=[Markup(script) for script in self._scripts],
-            allowed=" ".join(_fingerprint(script) for script in [library, *self._scripts]),
+            allowed=" ".join(_csp_hash(script) for script in [library, *self._scripts]),
         )
 
 
 def number(value: float | None) -> str:
-    """``0.9512``, ``12,345``, ``0.00012``; a dash where there is none."""
+    """Return ``0.9512``, ``12,345`` or ``0.00012``; a dash for None, NaN and infinity."""
     if value is None or not math.isfinite(value):
         return MISSING
     if abs(value) >= 1000:
@@ -73,7 +81,10 @@ def number(value: float | None) -> str:
     return f"{value:.4f}" if abs(value) >= 0.001 or value == 0 else f"{value:.2g}"
 
 
-def _fingerprint(script: str) -> str:
-    """By which the page's policy lets this script run, and none that came in with the text of a run."""
+def _csp_hash(script: str) -> str:
+    """Return the hash that allows an inline script in the page's Content Security Policy.
+
+    Scripts that enter the page with the text of a run have no such hash and do not run.
+    """
     digest = hashlib.sha256(script.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"

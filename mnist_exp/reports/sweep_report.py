@@ -1,13 +1,10 @@
-"""A sweep as one HTML page, which opens without a network: from a mail, on a phone, on paper."""
+"""The report of a sweep: one HTML page that opens without a network, from a mail, on a phone, on paper."""
 
 import csv
 import shlex
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -24,23 +21,23 @@ from mnist_exp.reports.charts import MISSING
 from mnist_exp.reports.page import Page
 from mnist_exp.reports.sections import Sections
 from mnist_exp.statistics.conclusion import percent, promise
-from mnist_exp.tracking.mlflow import store, ui
-from mnist_exp.tracking.mlflow.records import Record
+from mnist_exp.tracking.protocols import Backend, Record
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
+_CONFUSION_FILE = "evaluation/confusion_matrix.csv"
 
 
 @dataclass(frozen=True)
 class SweepReport:
-    """What a report tells of.
+    """The content of a report.
 
     Attributes:
-        title: the sweep's name.
-        command: that started it; empty if unknown.
-        epochs: as ``analysis.frames`` gives them.
-        confusion: by run id, of some finished runs: int [10, 10], images by true (row) and predicted (column) digit.
-        links: by run id, its address in the MLflow UI; may be empty.
+        title: name of the sweep.
+        command: the one that started it; empty if unknown.
+        comparison: its configurations.
+        epochs: as ``analysis.frames`` returns them.
+        confusion: confusion matrices of some finished runs, by run id: int [classes, classes], images by true (row) and
+            predicted (column) class.
+        links: address in the MLflow UI, by run id; may be empty.
         next_step: the sweep that would decide what is undecided; None if there is none.
         unfinished: whether the sweep still runs; the page says so.
     """
@@ -55,10 +52,52 @@ class SweepReport:
     unfinished: bool = False
 
 
+def gather(
+    backend: Backend,
+    comparison: Comparison,
+    epochs: pd.DataFrame,
+    parent: Record | None,
+    step: NextStep | None = None,
+) -> SweepReport:
+    """Collect the content of a report, with the confusion matrices that its runs logged.
+
+    Args:
+        backend: the store that has the runs.
+        comparison: the configurations.
+        epochs: as ``analysis.frames`` returns them.
+        parent: the sweep's parent run; None if the runs were not chosen as a sweep.
+        step: the sweep that would decide what is undecided.
+
+    Returns:
+        The content, to be passed to :func:`html`.
+    """
+    runs = [record for row in comparison.rows for record in (*row.finished, *row.without_value)]
+    # One run of each configuration comes first, then a second one of each.
+    in_turns = [each for runs in zip_longest(*(row.finished for row in comparison.rows)) for each in runs if each]
+    return SweepReport(
+        title=parent.name if parent else "comparison",
+        command=parent.tags.get("command", "") if parent else "",
+        comparison=comparison,
+        epochs=epochs,
+        confusion=dict(_confusion_matrices(backend, in_turns[: charts.MAX_MATRICES])),
+        links={each.run_id: backend.link(each) for each in runs},
+        next_step=step,
+        unfinished=any(each.status == "RUNNING" for each in runs),
+    )
+
+
+def _confusion_matrices(backend: Backend, runs: Sequence[Record]) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    """Yield run id and confusion matrix of each run that logged one."""
+    for run in runs:
+        if (content := backend.artifact(run.run_id, _CONFUSION_FILE)) is not None:
+            lines = content.decode().splitlines()
+            yield run.run_id, np.array([row[1:] for row in csv.reader(lines[1:])], dtype=np.int64)
+
+
 def html(report: SweepReport) -> str:
-    """The whole page, with plotly inside: about 5 MB."""
+    """Return the page, about 5 MB with plotly inside."""
     comparison = report.comparison
-    records = [record for row in comparison.rows for record in [*row.finished, *row.others]]
+    records = [record for row in comparison.rows for record in [*row.finished, *row.without_value]]
     differing = differing_keys([record.params for record in records])
     page = Page()
     level = comparison.verdicts.level
@@ -66,13 +105,13 @@ def html(report: SweepReport) -> str:
         "sweep.html.j2",
         report=report,
         comparison=comparison,
-        swept=_swept(records, [*comparison.keys, *_repeated(differing)]),
-        judged=comparison.verdicts.result is not None,
+        swept=_swept_keys(records, [*comparison.keys, *_replicate_keys(differing)]),
+        has_verdicts=comparison.verdicts.result is not None,
         confidence=percent(1 - level),
         equivalence=percent(1 - 2 * level),
         promise=promise(level, len(SCHEDULE) if comparison.looks else 1),
-        fewest=comparison.verdicts.fewest,
-        ranking=[_Ranked(place, row, report, differing) for place, row in enumerate(comparison.rows, 1)],
+        min_replicates=comparison.verdicts.min_replicates,
+        ranking=[_RankingRow(rank, row, report, differing) for rank, row in enumerate(comparison.rows, 1)],
         sections=Sections(comparison, report.epochs, report.confusion, page).all(),
         total=len(records),
         finished=sum(len(row.finished) for row in comparison.rows),
@@ -80,7 +119,7 @@ def html(report: SweepReport) -> str:
 
 
 def rerun_command(record: Record, keys: Sequence[str]) -> str:
-    """The command to run it again: the one kept with it, else one made of ``keys`` for a shell."""
+    """Return the shell command that repeats a run: the one recorded with it, else one that sets ``keys``."""
     if record.tags.get("rerun"):
         return record.tags["rerun"]
     given = [shlex.quote(f"{key}={record.params[key]}") for key in keys if key in record.params]
@@ -88,30 +127,30 @@ def rerun_command(record: Record, keys: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True)
-class _Swept:
-    """A swept key and how many runs had each of its values."""
+class _SweptKey:
+    """A swept key, its values, and the number of runs with each."""
 
     key: str
     values: list[tuple[str, int]]
 
 
-def _swept(records: Sequence[Record], keys: Sequence[str]) -> list[_Swept]:
+def _swept_keys(records: Sequence[Record], keys: Sequence[str]) -> list[_SweptKey]:
     found = []
     for key in keys:
         texts = [record.params.get(key, MISSING) for record in records]
-        found.append(_Swept(key, [(text, texts.count(text)) for text in charts.ordered(texts)]))
+        found.append(_SweptKey(key, [(text, texts.count(text)) for text in charts.ordered(texts)]))
     return found
 
 
-def _repeated(differing: Sequence[str]) -> list[str]:
-    """The keys in which runs of one configuration differ."""
+def _replicate_keys(differing: Sequence[str]) -> list[str]:
+    """Return the keys of ``differing`` in which runs of one configuration may differ."""
     shown = without_drawn(differing)
     return [key for key in NOT_OF_A_CONFIGURATION if key in shown]
 
 
 @dataclass(frozen=True)
-class _Run:
-    """A run as the page lists it; ``value`` and ``test`` are None where it has none."""
+class _RunEntry:
+    """A run in the page's list; ``value`` and ``test`` are None if it has none."""
 
     record: Record
     value: float | None
@@ -121,92 +160,53 @@ class _Run:
     link: str
 
 
-class _Ranked:
-    """A row as the page lists it."""
+class _RankingRow:
+    """A configuration in the page's ranking and in its list of runs.
 
-    def __init__(self, place: int, row: Row, report: SweepReport, differing: Sequence[str]):
+    Args:
+        rank: from 1.
+        row: the configuration.
+        report: the content of the page.
+        differing: the keys in which any two runs differ, for commands that repeat a run.
+    """
+
+    def __init__(self, rank: int, row: Row, report: SweepReport, differing: Sequence[str]) -> None:
         comparison = report.comparison
         tests = charts.numbers(row.finished, "test/accuracy")
-        self.place = place if row.spread else None
+        self.rank = rank if row.spread else None
         self.row = row
         self.label = row.label(comparison.keys)
         self.test = float(np.mean(tests)) if tests else None
-        self.against = row.against_first
-        self.differences = self._from_first(row, comparison)
-        called = replicate_names([*row.finished, *row.others])
-        self.finished, self.others = (
+        self.against_first = row.against_first
+        self.keys = self._with_values_of_first(row, comparison)
+        replicates = replicate_names([*row.finished, *row.without_value])
+        self.finished, self.without_value = (
             [
-                _Run(
+                _RunEntry(
                     record,
                     row.values.get(record.run_id),
                     record.metrics.get("test/accuracy"),
-                    called[seeds_of(record)],
+                    replicates[seeds_of(record)],
                     rerun_command(record, differing),
                     _web_address(report.links.get(record.run_id, "")),
                 )
                 for record in records
             ]
-            for records in (row.finished, row.others)
+            for records in (row.finished, row.without_value)
         )
 
     @staticmethod
-    def _from_first(row: Row, comparison: Comparison) -> list[tuple[str, str, str | None]]:
-        """Key, value and, where it is another, the value of the first in the ranking."""
+    def _with_values_of_first(row: Row, comparison: Comparison) -> list[tuple[str, str, str | None]]:
+        """Return key, value, and the value of the first in the ranking; None for the latter if both are equal."""
         first = comparison.first
         found = []
         for key in comparison.keys:
-            own = row.params.get(key, MISSING)
-            best = first.params.get(key, MISSING) if first else own
-            found.append((key, own, None if own == best else best))
+            value = row.params.get(key, MISSING)
+            first_value = first.params.get(key, MISSING) if first else value
+            found.append((key, value, None if value == first_value else first_value))
         return found
 
 
 def _web_address(link: str) -> str:
-    """The link, unless it would run as a script."""
+    """Return a link that is a web address; an empty text for one that would run as a script."""
     return link if link.startswith(("http://", "https://")) else ""
-
-
-# How many confusion matrices are fetched: more do not fit side by side.
-_MATRICES = 6
-
-# Where `mnist-exp ui` answers unless told otherwise: a local store has no address of its own.
-_LOCAL_UI = "http://127.0.0.1:5000"
-
-_FILE = "evaluation/confusion_matrix.csv"
-
-
-def gather(
-    client: "MlflowClient",
-    uri: str,
-    comparison: Comparison,
-    epochs: pd.DataFrame,
-    parent: Record | None,
-    step: NextStep | None = None,
-) -> SweepReport:
-    """The report of ``comparison``; ``parent`` is the sweep's own run, None where runs were chosen otherwise."""
-    address = store.without_credentials(uri) if uri.startswith("http") else _LOCAL_UI
-    runs = [record for row in comparison.rows for record in (*row.finished, *row.others)]
-    # One run of each configuration, then a second of each.
-    in_turns = [each for runs in zip_longest(*(row.finished for row in comparison.rows)) for each in runs if each]
-    with store.storing(uri):
-        confusion = dict(_confusion(client, in_turns[:_MATRICES]))
-    return SweepReport(
-        title=parent.name if parent else "comparison",
-        command=parent.tags.get("command", "") if parent else "",
-        comparison=comparison,
-        epochs=epochs,
-        confusion=confusion,
-        links={each.run_id: ui.run_link(address, each.experiment_id, each.run_id) for each in runs},
-        next_step=step,
-        unfinished=any(each.status == "RUNNING" for each in runs),
-    )
-
-
-def _confusion(client: "MlflowClient", runs: list[Record]) -> Iterator[tuple[str, NDArray[np.int64]]]:
-    """The counts that each run logged; runs without them are passed over."""
-    for run in runs:
-        if all(file.path != _FILE for file in client.list_artifacts(run.run_id, "evaluation")):
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            lines = Path(client.download_artifacts(run.run_id, _FILE, folder)).read_text().splitlines()
-        yield run.run_id, np.array([row[1:] for row in csv.reader(lines[1:])], dtype=np.int64)

@@ -1,23 +1,20 @@
-"""What a run writes down of itself: what it was given, what it reached, the pictures that a team compares."""
+"""What is logged of a run: what it was given, what it reached, the pictures that a team compares."""
 
 import csv
 import io
 import json
-import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import cache, partial
-from pathlib import Path
 
 import numpy as np
 import yaml
 from matplotlib.figure import Figure
 
 from mnist_exp.base.text import redact, redacted_file
-from mnist_exp.config.schema import RunConfig
 from mnist_exp.data.datasets import Dataset, Split
-from mnist_exp.metrics import DIGITS, Epoch, Evaluation, History
-from mnist_exp.runs import figures, provenance
+from mnist_exp.metrics import Epoch, Evaluation, History, validated
+from mnist_exp.runs import checkout, figures, provenance
+from mnist_exp.runs.job import Job, PreparedJob
 from mnist_exp.tracking.protocols import DatasetInput, Measurement, Tracker
 from mnist_exp.training.range_test import RangeTest
 
@@ -31,34 +28,13 @@ _EXPLORATION = {
 _JUDGED = {"last": "after the last epoch", "best": "with the weights of the best epoch"}
 
 
-@dataclass(frozen=True)
-class Job:
-    """A run's place in the command that started it.
-
-    Attributes:
-        name: what the run is called.
-        group: what its configuration is called; its replicates share it, so that MLflow's UI groups by it.
-        overrides: the command line's overrides that make this run.
-        output: Hydra's folder of the job, with ``.hydra/`` and the log in it.
-        number, total: the how-manieth of how many runs, from 1.
-        resumed: "from-epoch-58" where the run goes on from there; empty where it begins.
-    """
-
-    name: str
-    group: str
-    overrides: tuple[str, ...]
-    output: Path
-    number: int = 1
-    total: int = 1
-    resumed: str = ""
-
-
-def inputs(config: RunConfig, job: Job, dataset: Dataset, split: Split, tracker: Tracker) -> None:
-    """All that is known before training: params, tags, data set, config and provenance."""
-    code = provenance.code()
-    if not config.tracking.git_diff:
-        code = replace(code, diff="")
-    if not job.resumed:  # whose params are there, and must not change
+def run_inputs(prepared: PreparedJob, tracker: Tracker) -> None:
+    """Log what every run keeps of what it was given: params, tags, data set, config, and how to run it again."""
+    config, job, dataset = prepared.config, prepared.job, prepared.dataset
+    code = checkout.code()
+    diff = checkout.changes() if config.tracking.git_diff else b""
+    rerun = provenance.rerun_command(config, dataset, job.overrides)
+    if not job.resumed:  # it has its params, and they must not change
         tracker.log_params(
             {**config.params(), **({"data": dataset.name} if dataset.name in ("mnist", "digits") else {})}
         )
@@ -66,39 +42,42 @@ def inputs(config: RunConfig, job: Job, dataset: Dataset, split: Split, tracker:
         {
             "kind": "run",
             "group": job.group,
-            "rerun": _command(config, job),
+            "rerun": rerun,
             "dataset": dataset.name,
             "dataset.digest": dataset.digest,
             "dataset.source": dataset.source,
-            "dataset.validation_images": str(len(split.validation)),
+            "dataset.validation_images": str(len(prepared.split.validation)),
             **({"dataset.fallback": dataset.fallback} if dataset.fallback else {}),
-            **provenance.tags(code),
+            **provenance.run_tags(code),
         }
     )
     tracker.log_dataset(DatasetInput.of(dataset), "training")
-    for path in _EXPLORATION:
-        tracker.log_artifact(path, partial(_explored, dataset, path))
     tracker.log_artifact("config/config.yaml", redact(yaml.safe_dump(config.plain(), sort_keys=False)).encode())
     for name in ("overrides.yaml", "hydra.yaml"):
         if (file := job.output / ".hydra" / name).exists():  # hydra.output_subdir=null writes none
             tracker.log_artifact(f"config/{name}", redacted_file(file.read_bytes()))
+    tracker.log_artifact("provenance/rerun.sh", provenance.rerun_script(code, diff, rerun).encode())
+    if diff:
+        tracker.log_artifact("provenance/git.diff", diff)
+
+
+def command_inputs(dataset: Dataset, command: str, tracker: Tracker) -> None:
+    """Log what is the same for all runs of a command: pictures of the data, versions of libraries, environment.
+
+    Args:
+        dataset: what its runs learn from.
+        command: the command line, without secrets.
+        tracker: the parent run of a sweep, or the run of a command that is no sweep.
+    """
+    tracker.set_tags(provenance.command_tags(command))
+    for path in _EXPLORATION:
+        tracker.log_artifact(path, partial(_explored, dataset, path))
     tracker.log_artifact("provenance/environment.txt", lambda: provenance.environment().encode())
-    tracker.log_artifact("provenance/rerun.sh", provenance.rerun_script(code, _command(config, job)).encode())
-    tracker.log_artifact("provenance/git.diff", code.diff.encode())
-
-
-def _command(config: RunConfig, job: Job) -> str:
-    """The command line that makes this run again, whatever the environment says by then; without secrets."""
-    overrides = list(job.overrides)
-    if config.data.path is not None and not any(each.startswith("data.path=") for each in overrides):
-        escaped = config.data.path.replace("\\", "\\\\").replace("'", "\\'")
-        overrides.append(f"data.path='{escaped}'")
-    return shlex.join(["python", "-m", "mnist_exp", *map(redact, overrides)])
 
 
 @cache
 def _explored(dataset: Dataset, path: str) -> bytes:
-    """A picture of a data set; drawn once per process."""
+    """Return a picture of a data set as PNG; drawn once per process."""
     return figures.png(_EXPLORATION[path](dataset))
 
 
@@ -109,12 +88,10 @@ def summary(history: History, kept: Epoch, test: Evaluation, seconds: float, par
         "best/val_accuracy": best.scores["val_accuracy"],
         "best/val_loss": float(np.nanmin(history.series("val_loss"))),
         "best/epoch": best.number,
-        "kept/val_accuracy": kept.scores["val_accuracy"],
-        "kept/val_loss": kept.scores["val_loss"],
+        **{f"kept/{name}": kept.scores[name] for name in validated()},
         "kept/epoch": kept.number,
-        "test/loss": test.loss,
-        "test/accuracy": test.accuracy,
-        **{f"test/recall_{digit}": float(test.recall[digit]) for digit in DIGITS},
+        **{f"test/{name}": value for name, value in test.scores.items()},
+        **{f"test/recall_{digit}": float(recall) for digit, recall in enumerate(test.recall)},
         "train_seconds": seconds,
         "parameters": parameters,
     }
@@ -124,8 +101,8 @@ def evaluation_files(test: Evaluation, tracker: Tracker) -> None:
     """The figures behind the test scores."""
     table = io.StringIO()
     writer = csv.writer(table)
-    writer.writerow(["true \\ predicted", *DIGITS])
-    writer.writerows([digit, *row] for digit, row in zip(DIGITS, test.confusion.tolist(), strict=True))
+    writer.writerow(["true \\ predicted", *range(len(test.confusion))])
+    writer.writerows([digit, *row] for digit, row in enumerate(test.confusion.tolist()))
     tracker.log_artifact("evaluation/confusion_matrix.csv", table.getvalue().encode())
     tracker.log_artifact("evaluation/classification_report.json", json.dumps(test.report, indent=2).encode())
 
@@ -157,16 +134,14 @@ def _drawn(draw: Callable[[], Figure]) -> bytes:
 
 
 def note(
-    config: RunConfig,
-    job: Job,
-    dataset: Dataset,
-    split: Split,
+    prepared: PreparedJob,
     best: Epoch,
     test: Evaluation,
     seconds: float,
     reading: RangeTest | None,
 ) -> str:
     """The run in a few lines of markdown, for the top of its page in the MLflow UI."""
+    config, job, dataset, split = prepared.config, prepared.job, prepared.dataset, prepared.split
     weakest = int(np.nanargmin(test.recall))
     lines = [
         f"**{test.accuracy:.2%}** of the test images right {_JUDGED[config.training.keep]}; best validation accuracy "
@@ -179,7 +154,7 @@ def note(
         "",
         "Run it again:",
         "",
-        f"    {_command(config, job)}",
+        f"    {provenance.rerun_command(config, dataset, job.overrides)}",
     ]
     if dataset.fallback:
         lines += ["", f"Not MNIST: {dataset.fallback}"]

@@ -1,4 +1,4 @@
-"""The pictures of a run: arrays in, a matplotlib Figure out. pyplot and its global state are never touched."""
+"""The figures of a run: arrays in, a matplotlib Figure out. pyplot and its global state are never used."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from mnist_exp.data.datasets import Dataset, Examples
-from mnist_exp.metrics import DIGITS, Evaluation
+from mnist_exp.metrics import Evaluation
 from mnist_exp.training.range_test import RangeTest, Suggestion
 
 TRAINING, VALIDATION, MARK = "#3b6fb6", "#e07b39", "#b3282d"
@@ -31,7 +31,7 @@ _STYLE: dict[Any, Any] = {
 
 
 Margins = tuple[float, float, float]
-"""Left, right and bottom of a figure's axes, in inches; above them is room for the title."""
+"""Left, right and bottom margin of a figure's axes, in inches; the title stands above them."""
 
 _CHART: Margins = (0.85, 0.25, 0.6)
 _PICTURES: Margins = (0.4, 0.2, 0.15)
@@ -40,7 +40,7 @@ _styled = mpl.rc_context(_STYLE)  # as a decorator: matplotlib reads its setting
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as the bytes of a PNG file."""
+    """Return the figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
     return buffer.getvalue()
@@ -48,13 +48,13 @@ def png(figure: Figure) -> bytes:
 
 @_styled
 def loss(train: Sequence[float], validation: Sequence[float], run: str) -> Figure:
-    """Training and validation loss (cross-entropy, nats) of each epoch; the lowest validation loss is marked."""
+    """Draw training and validation loss (cross-entropy, nats) of each epoch, and mark the lowest validation loss."""
     return _learning_curve(train, validation, f"Loss · {run}", "cross-entropy (nats)", best=np.argmin)
 
 
 @_styled
 def accuracy(train: Sequence[float], validation: Sequence[float], run: str) -> Figure:
-    """Training and validation accuracy (0..1) of each epoch; the highest validation accuracy is marked."""
+    """Draw training and validation accuracy (0..1) of each epoch, and mark the highest validation accuracy."""
     figure = _learning_curve(train, validation, f"Accuracy · {run}", "accuracy", best=np.argmax)
     figure.axes[0].yaxis.set_major_formatter(PercentFormatter(1))
     return figure
@@ -62,7 +62,7 @@ def accuracy(train: Sequence[float], validation: Sequence[float], run: str) -> F
 
 @_styled
 def learning_rate(rates: Sequence[float], run: str) -> Figure:
-    """The rate each epoch ran with; a log axis where it spans more than a factor of ten."""
+    """Draw the learning rate of each epoch, on a logarithmic axis if it spans more than a factor of ten."""
     figure, axes = _figure(f"Learning rate · {run}")
     axes.step(_epochs(rates), rates, where="mid", color=TRAINING)
     if max(rates) > 10 * min(rates) > 0:
@@ -76,9 +76,9 @@ def learning_rate(rates: Sequence[float], run: str) -> Figure:
 
 @_styled
 def range_test(test: RangeTest, run: str) -> Figure:
-    """Loss against learning rate on a log axis, as it was and smoothed.
+    """Draw loss against learning rate, measured and smoothed, on a logarithmic axis.
 
-    The suggested band is shaded, the points it comes from are marked; where nothing is suggested, the title says why.
+    The suggested band is shaded, the points it comes from are marked; if nothing is suggested, the title says why.
     """
     suggestion = test.suggestion
     title = f"Learning-rate range test · {run}" + ("" if suggestion else f"\n{test.sentence}")
@@ -94,9 +94,9 @@ def range_test(test: RangeTest, run: str) -> Figure:
     axes.set(xlabel="learning rate", ylabel="cross-entropy (nats)")
     finite = test.losses[np.isfinite(test.losses)]
     if len(finite):
-        # A diverging end would flatten the part that matters.
+        # A diverging end would flatten the rest of the curve.
         axes.set_ylim(0, 1.1 * min(finite.max(), 3 * finite[0]))
-    # Below the axes: a range test leaves no corner free for sure.
+    # Below the axes, as the curve may pass through every corner.
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
     return figure
 
@@ -115,7 +115,7 @@ def _mark_suggestion(axes: Axes, test: RangeTest, suggestion: Suggestion) -> Non
 
 @_styled
 def confusion_matrix(evaluation: Evaluation, run: str) -> Figure:
-    """Share of each true class in every cell, the count below it, and a colour bar."""
+    """Draw the confusion matrix: in each cell the share of the true class, and the count below it."""
     counts = evaluation.confusion
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
@@ -124,15 +124,16 @@ def confusion_matrix(evaluation: Evaluation, run: str) -> Figure:
     )
     axes.grid(visible=False)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for true in DIGITS:
-        for predicted in DIGITS:
+    classes = range(len(counts))
+    for true in classes:
+        for predicted in classes:
             if counts[true, predicted]:
                 ink = "white" if shares[true, predicted] > 0.5 else "#222222"
                 style: dict[str, Any] = {"ha": "center", "color": ink}
                 share = f"{shares[true, predicted]:.0%}" if shares[true, predicted] >= 0.005 else "<1%"
                 axes.text(predicted, true - 0.12, share, va="center", fontsize=10, **style)
                 axes.text(predicted, true + 0.26, f"{counts[true, predicted]:,}", va="center", fontsize=7, **style)
-    axes.set(xlabel="predicted digit", ylabel="true digit", xticks=DIGITS, yticks=DIGITS)
+    axes.set(xlabel="predicted digit", ylabel="true digit", xticks=classes, yticks=classes)
     figure.colorbar(
         image, ax=axes, label="share of the true digit", format=PercentFormatter(1), fraction=0.04, pad=0.03
     )
@@ -141,13 +142,13 @@ def confusion_matrix(evaluation: Evaluation, run: str) -> Figure:
 
 @_styled
 def predictions(test: Examples, evaluation: Evaluation, run: str) -> Figure:
-    """The first test images with what the model took them for."""
+    """Draw the first test images with the predicted classes."""
     return _gallery(test, evaluation, np.arange(min(24, len(test))), f"Predictions · {run}")
 
 
 @_styled
 def mistakes(test: Examples, evaluation: Evaluation, run: str) -> Figure:
-    """The test images that the model got wrong with the most confidence."""
+    """Draw the wrongly predicted test images, those with the highest confidence first."""
     wrong = np.flatnonzero(evaluation.predicted != test.labels)
     worst = wrong[np.argsort(-evaluation.confidence[wrong], kind="stable")][:24]
     title = f"Mistakes, the most confident first · {run}\n{len(wrong):,} of {len(test):,} test images"
@@ -156,27 +157,27 @@ def mistakes(test: Examples, evaluation: Evaluation, run: str) -> Figure:
 
 @_styled
 def samples(dataset: Dataset) -> Figure:
-    """A row of training images for each digit."""
-    rows = [np.flatnonzero(dataset.train.labels == digit)[:12] for digit in DIGITS]
-    tiles = [[dataset.train.images[row] for row in rows_of_digit] for rows_of_digit in rows]
-    figure, axes = _figure(f"Samples · {dataset.name}, one row a label", (8, 6.9), _PICTURES)
-    corners = _mosaic(axes, tiles, shape=(10, 12), gap=(5, 5))
-    for digit, (left, top) in zip(DIGITS, (row[0] for row in corners), strict=True):
-        axes.text(left - 6, top + 14, str(digit), ha="right", va="center", fontsize=13)
+    """Draw a row of training images for each class."""
+    classes, (height, _) = range(dataset.classes), dataset.train.shape
+    rows = [np.flatnonzero(dataset.train.labels == label)[:12] for label in classes]
+    tiles = [[dataset.train.images[row] for row in rows_of_class] for rows_of_class in rows]
+    figure, axes = _figure(f"Samples · {dataset.name}, one row a label", (8, 0.9 + 0.6 * len(rows)), _PICTURES)
+    corners = _mosaic(axes, tiles, dataset.train.shape, places=(len(rows), 12), gap=(5, 5))
+    for label, (left, top) in zip(classes, (row[0] for row in corners), strict=True):
+        axes.text(left - 6, top + height / 2, str(label), ha="right", va="center", fontsize=13)
     return figure
 
 
 @_styled
 def class_counts(dataset: Dataset) -> Figure:
-    """How many images of each digit there are, to train on and to test on."""
+    """Draw the numbers of training and test images of each class."""
+    classes = np.arange(dataset.classes)
     figure, axes = _figure(f"Samples per class · {dataset.name}", (8, 4.5))
     for offset, (part, colour) in enumerate((("train", TRAINING), ("test", VALIDATION))):
-        counts = np.bincount(getattr(dataset, part).labels, minlength=10)
-        bars = axes.bar(
-            np.arange(10) + 0.4 * offset - 0.2, counts, 0.4, color=colour, label=f"{part}: {counts.sum():,}"
-        )
+        counts = np.bincount(getattr(dataset, part).labels, minlength=dataset.classes)
+        bars = axes.bar(classes + 0.4 * offset - 0.2, counts, 0.4, color=colour, label=f"{part}: {counts.sum():,}")
         axes.bar_label(bars, fmt="{:,.0f}", fontsize=7, padding=2)
-    axes.set(xlabel="label", ylabel="images", xticks=DIGITS)
+    axes.set(xlabel="label", ylabel="images", xticks=classes)
     axes.grid(visible=False, axis="x")
     axes.set_ylim(0, 1.15 * axes.get_ylim()[1])  # room for the legend above the bars
     axes.legend(loc="upper right", ncols=2)
@@ -185,7 +186,7 @@ def class_counts(dataset: Dataset) -> Figure:
 
 @_styled
 def pixels(dataset: Dataset) -> Figure:
-    """How pixel values are distributed, before and after division by 255; the count axis is logarithmic."""
+    """Draw a histogram of the pixel values, before and after division by 255; the counts are logarithmic."""
     counts = np.bincount(dataset.train.images.ravel(), minlength=256)
     figure = Figure(figsize=(9, 4))
     before, after = figure.subplots(1, 2, sharey=True, gridspec_kw={"wspace": 0.06})
@@ -214,7 +215,7 @@ def _figure(title: str, size: tuple[float, float] = (8, 5), margins: Margins = _
 
 
 def _place(figure: Figure, margins: Margins, title: str) -> None:
-    """Set the margins by hand: a layout engine takes as long as drawing does."""
+    """Set the margins explicitly: a layout engine takes as long as drawing does."""
     left, right, bottom = margins
     width, height = figure.get_size_inches()
     top = 0.3 + 0.22 * len(title.split("\n"))
@@ -233,15 +234,8 @@ def _learning_curve(
     axes.plot(_epochs(train), train, color=TRAINING, label="training", **dots)
     axes.plot(_epochs(validation), validation, color=VALIDATION, label="validation", **dots)
     at = int(best(validation))
-    axes.plot(
-        at + 1,
-        validation[at],
-        "o",
-        ms=9,
-        mfc="none",
-        color=MARK,
-        label=f"best: {validation[at]:.4f}, epoch {at + 1}",
-    )
+    label_of_best = f"best: {validation[at]:.4f}, epoch {at + 1}"
+    axes.plot(at + 1, validation[at], "o", ms=9, mfc="none", color=MARK, label=label_of_best)
     axes.set(xlabel="epoch", ylabel=label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
@@ -249,18 +243,19 @@ def _learning_curve(
 
 
 def _gallery(test: Examples, evaluation: Evaluation, rows: NDArray[np.intp], title: str) -> Figure:
-    """Four rows of six images, above each what the model said and how sure it was, and the truth where it differs."""
+    """Draw four rows of six images, above each the prediction, its probability, and the true class if it differs."""
     figure, axes = _figure(title, (9, 7), _PICTURES)
     places = [rows[start : start + 6] for start in range(0, len(rows), 6)]
-    corners = _mosaic(axes, [[test.images[row] for row in line] for line in places], shape=(4, 6), gap=(11, 6))
+    tiles = [[test.images[row] for row in line] for line in places]
+    corners = _mosaic(axes, tiles, test.shape, places=(4, 6), gap=(11, 6))
     for line, line_corners in zip(places, corners, strict=False):
         for row, (left, top) in zip(line, line_corners, strict=False):
             right = evaluation.predicted[row] == test.labels[row]
-            said = f"{evaluation.predicted[row]} ({evaluation.confidence[row]:.0%})"
+            predicted = f"{evaluation.predicted[row]} ({evaluation.confidence[row]:.0%})"
             axes.text(
-                left + 14,
+                left + test.shape[1] / 2,
                 top - 2,
-                said if right else f"{said}, is {test.labels[row]}",
+                predicted if right else f"{predicted}, is {test.labels[row]}",
                 ha="center",
                 va="bottom",
                 fontsize=10,
@@ -270,22 +265,24 @@ def _gallery(test: Examples, evaluation: Evaluation, rows: NDArray[np.intp], tit
 
 
 def _mosaic(
-    axes: Axes, tiles: Sequence[Sequence[NDArray[np.uint8]]], shape: tuple[int, int], gap: tuple[int, int]
+    axes: Axes,
+    tiles: Sequence[Sequence[NDArray[np.uint8]]],
+    shape: tuple[int, int],
+    places: tuple[int, int],
+    gap: tuple[int, int],
 ) -> list[list[tuple[int, int]]]:
-    """Images in rows and columns, drawn as one, which takes a tenth of the time that an axes for each would.
+    """Draw images of one ``shape`` as one picture, in a tenth of the time that axes for each image take.
 
-    Returns the left and top pixel of every place of ``shape``, row by row, filled or not; ``gap`` is what lies above
-    and to the left of each.
+    Returns the left and top pixel of every place, row by row, filled or not; ``gap`` is the space above each place and
+    to its left.
     """
-    above, beside = gap
-    height, width = 28 + above, 28 + beside
-    corners = [
-        [(column * width + beside, row * height + above) for column in range(shape[1])] for row in range(shape[0])
-    ]
-    canvas = np.zeros((shape[0] * height, shape[1] * width + beside), np.uint8)
+    (rows, columns), (above, beside) = places, gap
+    height, width = shape[0] + above, shape[1] + beside
+    corners = [[(column * width + beside, row * height + above) for column in range(columns)] for row in range(rows)]
+    canvas = np.zeros((rows * height, columns * width + beside), np.uint8)
     for line, line_corners in zip(tiles, corners, strict=False):
         for tile, (left, top) in zip(line, line_corners, strict=False):
-            canvas[top : top + 28, left : left + 28] = tile
+            canvas[top : top + shape[0], left : left + shape[1]] = tile
     axes.imshow(canvas, cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
     axes.set_axis_off()
     return corners
@@ -296,5 +293,5 @@ def _epochs(values: Sequence[float]) -> NDArray[np.int_]:
 
 
 def _shorten(title: str, width: int = 78) -> str:
-    """Each line of a title, cut where it would leave the figure: a run's name may be long."""
+    """Cut each line of a title that is wider than the figure: a run's name may be long."""
     return "\n".join(line if len(line) <= width else f"{line[: width - 1]}…" for line in title.split("\n"))

@@ -5,112 +5,110 @@ import json
 import platform
 import re
 import shlex
-import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distributions, version
 from typing import Any
 
 from mnist_exp.base import paths
-from mnist_exp.base.text import MARK, redact, visible
+from mnist_exp.base.text import redact
+from mnist_exp.config.overrides import key_of
 from mnist_exp.config.replicate import REPLICATE
 from mnist_exp.config.schema import RunConfig
 from mnist_exp.data.datasets import Dataset
+from mnist_exp.runs.checkout import Code
 
-# What a figure may depend on. Its versions become tags; every other package's are in environment.txt.
+# What a result may depend on. Their versions become tags; every other package's are in environment.txt.
 _PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "mlflow", "hydra-core", "matplotlib")
 
-# Where people keep keys and passwords.
-_SECRET_FILE = re.compile(
-    r"(?:^|/)(?:\.env[^/]*|[^/]*\.env|\.(?:netrc|pgpass|pypirc|npmrc|htpasswd|git-credentials|databrickscfg|mlflow)|_netrc"
-    r"|[^/]*\.(?:pem|key|p12|pfx|jks|keystore|kdbx|ppk|gpg|asc)|id_(?:rsa|dsa|ecdsa|ed25519)[^/]*"
-    r"|[^/]*(?:credential|secret)s?[^/]*|\.(?:aws|ssh|gnupg|kube|docker)/.*)$",
-    re.IGNORECASE,
-)
+# A path that Hydra reads as it stands; the slash keeps it apart from numbers and from null.
+_PLAIN = re.compile(r"[\w.@%+*-]*/[\w./@%+*-]*", re.ASCII)
 
 
-@dataclass(frozen=True)
-class Code:
-    """The project's code.
+def command_line(argv: Sequence[str]) -> str:
+    """Return the command as a person would type it, ``python -m mnist_exp model.units=10``, without secrets."""
+    return shlex.join(["python", "-m", "mnist_exp", *map(redact, argv)])
 
-    Attributes:
-        commit: the commit checked out; empty outside a git checkout.
-        dirty: whether tracked files differ from it.
-        diff: how they differ, as ``git diff HEAD`` prints it, without secrets.
+
+def rerun_command(config: RunConfig, dataset: Dataset, overrides: Sequence[str]) -> str:
+    """Return the command line that runs a run again, whatever the environment says by then, without secrets.
+
+    Args:
+        config: what the run was given.
+        dataset: what it learned from: MNIST and the embedded digits are named, any other is found by its path.
+        overrides: the overrides that made the run, as they were typed.
     """
-
-    commit: str
-    dirty: bool
-    diff: str
-
-
-@cache
-def code() -> Code:
-    """The state of the checkout as this process met it; an installed program has none."""
-    if not (paths.root() / ".git").exists() or paths.CONF.parent != paths.root():
-        return Code("", False, "")
-    commit = _git("rev-parse", "HEAD").strip()
-    return Code(commit, bool(_git("status", "--porcelain", "--untracked-files=no").strip()), _diff())
+    words = list(overrides)
+    if dataset.name in ("mnist", "digits"):
+        words = [f"data={dataset.name}", *(each for each in words if key_of(each) != "data")]
+    elif config.data.path is not None and "data.path" not in map(key_of, words):
+        words.append(_override("data.path", config.data.path))
+    return command_line(words)
 
 
-def _diff() -> str:
-    """``git diff HEAD`` without what a team should not read; lines before the first change say what is missing."""
-    # Nothing that the user's own settings of git would colour, convert or rename.
-    plain = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--src-prefix=a/", "--dst-prefix=b/")
-    changed = _git("diff", "HEAD", "--name-only", "-z", "--no-renames", "--no-relative").split("\0")[:-1]
-    ignored = set(_git("ls-files", "--cached", "--ignored", "--exclude-standard", "-z").split("\0"))
-    left_out = [name for name in changed if name in ignored or _SECRET_FILE.search(name)]
-    excluded = [f":(exclude,literal){name}" for name in left_out]
-    diff = _git("diff", "HEAD", *plain, "--", ".", *excluded) if len(left_out) < len(changed) else ""
-    kept = redact(diff)
-    said = [f"# Left out, as its name or .gitignore asks for: {visible(name)}" for name in left_out]
-    if kept != diff:
-        said.append(f"# {MARK} stands for what looked like a secret: put it back before applying this")
-    return "\n".join([*said, kept])
+def rerun_script(state: Code, diff: bytes, command: str) -> str:
+    """Return a shell script that gives a command again, in a checkout of the project at the same code.
+
+    Args:
+        state: the code that the run used.
+        diff: what is in ``git.diff`` beside the script. If that is not all that differed from the commit, the script
+            says so and stops, unless it is called with ``--incomplete``.
+        command: the command.
+    """
+    lines = ["#!/bin/sh", "# Runs this run again. Call it in a checkout of the project.", "set -e"]
+    notes = (b"\n" + diff).partition(b"\ndiff --git ")[0].decode().splitlines()
+    missing = [line for line in notes if line]
+    if state.dirty and not diff:
+        missing = ["# The code had changes that were not committed; none of them was kept"]
+    if missing:
+        lines += ['if [ "$1" != --incomplete ]; then']
+        lines += [f"    printf '%s\\n' {shlex.quote(line)} >&2" for line in missing]
+        lines += ["    echo 'Not all code of this run is kept. To run it without these changes: --incomplete' >&2"]
+        lines += ["    exit 1", "fi"]
+    if state.commit:
+        lines.append(f"git checkout {state.commit}")
+    if b"diff --git " in diff:
+        lines.append('git apply "$(dirname "$0")/git.diff"  # changes that were not committed')
+    lines.append(command)
+    return "\n".join(lines) + "\n"
 
 
-def command_line() -> str:
-    """The command as a person would give it, ``python -m mnist_exp model.units=10``, without secrets."""
-    return shlex.join(["python", "-m", "mnist_exp", *map(redact, sys.argv[1:])])
-
-
-def tags(state: Code) -> dict[str, str]:
-    """What is worth grouping and filtering runs by."""
-    versions = {f"version.{name}": _version(name) for name in ("mnist-exp", *_PACKAGES)}
+def run_tags(state: Code) -> dict[str, str]:
+    """Return what every run keeps of where it came from: the host, and the code in a git checkout."""
     git = {
         "git.commit": state.commit,
         "mlflow.source.git.commit": state.commit,
         "git.dirty": str(state.dirty).lower(),
     }
+    return {"host": platform.node(), **(git if state.commit else {})}
+
+
+def command_tags(command: str) -> dict[str, str]:
+    """Return what is the same for all runs of a command: its text, the platform, the versions of libraries."""
     return {
-        "command": command_line(),
-        "host": platform.node(),
+        "command": command,
         "platform": platform.platform(),
         "version.python": platform.python_version(),
-        **versions,
-        **(git if state.commit else {}),
+        **{f"version.{name}": _version(name) for name in ("mnist-exp", *_PACKAGES)},
     }
 
 
 @cache
 def environment() -> str:
-    """Python, platform and every installed package, one a line, in pip's format."""
+    """Return Python, platform and every installed package, one a line, in pip's format."""
     packages = sorted({f"{d.name}=={d.version}" for d in distributions()}, key=str.lower)
     header = f"# Python {platform.python_version()} on {platform.platform()}"
     return "\n".join([header, *packages]) + "\n"
 
 
-def rerun_script(state: Code, command: str) -> str:
-    """A shell script that gives ``command`` again, in a checkout of the project at the same code."""
-    lines = ["#!/bin/sh", "# Runs this run again. Call it in a checkout of the project.", "set -e"]
-    if state.commit:
-        lines.append(f"git checkout {state.commit}")
-    if "diff --git " in state.diff:
-        lines.append('git apply "$(dirname "$0")/git.diff"  # changes that were not committed')
-    lines.append(command)
-    return "\n".join(lines) + "\n"
+def _override(key: str, text: str) -> str:
+    """Return an override in Hydra's grammar, with quotes only if the text needs them."""
+    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # an interpolation otherwise
+    if _PLAIN.fullmatch(text):
+        return f"{key}={text}"
+    escaped = re.sub(r'(\\*)("|\Z)', lambda found: 2 * found[1] + ('\\"' if found[2] else ""), text)
+    return f'{key}="{escaped}"'
 
 
 def _version(package: str) -> str:
@@ -118,20 +116,6 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"  # run from a checkout by its path
-
-
-def _git(*arguments: str) -> str:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(paths.root()), *arguments],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-    except OSError:  # a checkout on a machine without git
-        return ""
-    return done.stdout
 
 
 # The code that a run's figures depend on; how they are tracked, drawn or compared changes none of them.

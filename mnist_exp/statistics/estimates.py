@@ -1,4 +1,4 @@
-"""What the values of one configuration say, and how one more run of two would compare."""
+"""Estimates that need no multiple testing: of one sample, of the chance to win one more run, of replicates needed."""
 
 import math
 from collections.abc import Sequence
@@ -11,28 +11,29 @@ from scipy import stats
 from mnist_exp.statistics.resampling import Floats
 
 LEVEL = 0.95
-"""Of every interval of this module."""
+"""Confidence level of every interval of this module."""
 
 APPROXIMATE_BELOW = 16
-"""With fewer values, a t interval of a mean misses its level where values are skewed (docs/statistics.md)."""
+"""With fewer values, a t interval of a mean misses its level if values are skewed (docs/statistics.md)."""
 
-_FAR = 5.0  # robust standard deviations below the median
-_FAR_FROM = 5  # values; with fewer there is no telling which are the exception
+_OUTLIER_SDS = 5.0  # robust standard deviations from the median
+_OUTLIER_MIN_DISTANCE = 0.02  # of the median: values that hardly scatter have no outliers
+_OUTLIER_MIN_VALUES = 5  # in fewer values, neither part is clearly the exception
+_MAD_TO_SD = 1.4826  # median absolute deviation to standard deviation, of a normal distribution
+
 _POWER = 0.8
-_MOST_NEEDED = 100_000  # replicates; more are not given as a number
-_MOST_REFINED = 5000  # pairs; of more, the formula alone, which is within one or two replicates
-
-_MAD_TO_SD = 1.4826  # of a normal distribution
+_MAX_NEEDED = 100_000  # replicates; larger results are NaN
+_MAX_REFINED = 5000  # pairs; for more, the formula alone is used, which is within two replicates
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A sample in seven figures.
+    """Summary statistics of a sample.
 
     Attributes:
-        n: how many values.
-        std: with n - 1 in the denominator; NaN for one value.
-        low, high: Student's t interval of the mean at ``LEVEL``, of shares cut to 0..1; NaN for one value.
+        n: number of values.
+        std: standard deviation, with n - 1 in the denominator; NaN for one value.
+        low, high: Student's t interval of the mean at ``LEVEL``, clipped to 0..1 for shares; NaN for one value.
     """
 
     n: int
@@ -46,68 +47,76 @@ class Spread:
 
     @property
     def has_interval(self) -> bool:
-        """Whether ``low`` and ``high`` are known."""
+        """Whether ``low`` and ``high`` are numbers."""
         return not math.isnan(self.low)
 
     @property
     def approximate(self) -> bool:
-        """Whether there are fewer than 16 values, too few for the interval to hold its level if they are skewed."""
+        """Whether there are fewer than 16 values, so that skewed ones make the interval miss its level."""
         return self.n < APPROXIMATE_BELOW
 
 
 def spread(values: Sequence[float], *, share: bool = False, resolution: float = 0.0) -> Spread:
-    """Describe ``values``, of which there must be one at least and none NaN.
+    """Summarise a sample.
 
     Args:
-        values: the sample.
-        share: whether they are shares: of values in 0..1, the interval of the mean is cut to 0..1.
-        resolution: smallest step of a value; the interval of equal values reaches that far to either side.
+        values: at least one, none NaN.
+        share: whether they are shares; if all lie in 0..1, the interval of the mean is clipped to 0..1.
+        resolution: smallest step of a value; the half-width of the interval if all values are equal.
+
+    Returns:
+        The summary statistics.
     """
     sample = np.asarray(values, dtype=np.float64)
     mean, n = float(sample.mean()), len(sample)
     std, low, high = math.nan, math.nan, math.nan
     if n > 1:
         std = float(sample.std(ddof=1))
-        half = max(float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * std / math.sqrt(n), 0.0 if std else resolution)
-        low, high = mean - half, mean + half
+        half_width = max(float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * std / math.sqrt(n), 0.0 if std else resolution)
+        low, high = mean - half_width, mean + half_width
         if share and sample.min() >= 0 and sample.max() <= 1:
             low, high = max(low, 0.0), min(high, 1.0)
     return Spread(n, mean, std, low, high, float(np.median(sample)), float(sample.min()), float(sample.max()))
 
 
 @dataclass(frozen=True)
-class FarOff:
-    """Some values of a sample lie far on the bad side of the others.
+class Outliers:
+    """Values of a sample that are far worse than the rest.
 
     Attributes:
-        count: how many.
-        bound: a round number between them and the others.
+        count: number of outliers.
+        bound: a round number between them and the rest.
     """
 
     count: int
     bound: float
 
 
-def far_off(values: Sequence[float], *, higher: bool) -> FarOff | None:
-    """Find the values more than 5 robust standard deviations (median distance from the median) worse than the median.
+def bad_outliers(values: Sequence[float], *, higher: bool) -> Outliers | None:
+    """Find values that are worse than the median by more than 5 robust standard deviations and by 2 % of the median.
 
-    Returns None if there are none, or fewer than 5 values. They must also be worse by 2 % of the median, so that tight
-    samples are not split over nothing.
+    Args:
+        values: the sample; the robust standard deviation is its scaled median absolute deviation.
+        higher: whether more is better.
+
+    Returns:
+        None if there are no outliers, if they are not the smaller part, or if there are fewer than 5 values.
     """
     sample = np.sort(np.asarray(values, dtype=np.float64) * (1 if higher else -1))
-    if len(sample) < _FAR_FROM:
+    if len(sample) < _OUTLIER_MIN_VALUES:
         return None
-    middle = float(np.median(sample))
-    robust = _MAD_TO_SD * float(np.median(np.abs(sample - middle)))
-    count = int((sample < middle - max(_FAR * robust, 0.02 * abs(middle), 1e-12)).sum())
+    median = float(np.median(sample))
+    robust_sd = _MAD_TO_SD * float(np.median(np.abs(sample - median)))
+    distance = max(_OUTLIER_SDS * robust_sd, _OUTLIER_MIN_DISTANCE * abs(median), 1e-12)
+    count = int((sample < median - distance).sum())
     if count == 0 or 2 * count >= len(sample):
         return None
     bound = _round_between(float(sample[count - 1]), float(sample[count]))
-    return FarOff(count, (bound if higher else -bound) + 0.0)  # + 0.0: no -0
+    return Outliers(count, (bound if higher else -bound) + 0.0)  # + 0.0 turns -0.0 into 0.0
 
 
 def _round_between(low: float, high: float) -> float:
-    """The number with the fewest digits in (low, high]; of several, the one nearest to the middle."""
+    """Return the middle of (low, high], rounded to as few digits as keep it in there."""
     middle = (low + high) / 2
     for digits in range(-12, 13):
         rounded = round(middle, digits)
@@ -118,10 +127,11 @@ def _round_between(low: float, high: float) -> float:
 
 @dataclass(frozen=True)
 class Chances:
-    """Of many pairs, the probability that one more run of a beats one more run of b; ties count half.
+    """For each of m pairs, the probability that one more run of a is better than one more run of b; ties count half.
 
     Attributes:
-        estimate, low, high: float [m], 0..1; each interval is at ``LEVEL`` on its own, not simultaneously.
+        estimate: float [m], 0..1.
+        low, high: float [m], confidence interval at ``LEVEL`` of each pair alone, not simultaneous.
     """
 
     estimate: Floats
@@ -130,88 +140,106 @@ class Chances:
 
 
 def chances_paired(wins: NDArray[np.intp], ties: NDArray[np.intp], n: NDArray[np.intp]) -> Chances:
-    """Probability that a beats b where both had the same ``n`` replicates: int [m] each.
+    """Estimate the probability that a beats b from replicates that both have.
 
     The low end is Clopper and Pearson's (1934, Biometrika 26) from the wins, the high end from wins and ties.
+
+    Args:
+        wins: int [m], replicates in which a is better than b.
+        ties: int [m], replicates in which both are equal.
+        n: int [m], replicates that both have.
+
+    Returns:
+        The chances; the estimate is NaN for a pair without a common replicate.
     """
     tail = (1 - LEVEL) / 2
-    most = wins + ties
+    wins_and_ties = wins + ties
     low = np.where(wins > 0, stats.beta.ppf(tail, np.maximum(wins, 1), n - wins + 1), 0.0)
-    high = np.where(most < n, stats.beta.ppf(1 - tail, most + 1, np.maximum(n - most, 1)), 1.0)
-    with np.errstate(invalid="ignore"):  # NaN where they share no replicate
+    losses = n - wins_and_ties
+    high = np.where(losses > 0, stats.beta.ppf(1 - tail, wins_and_ties + 1, np.maximum(losses, 1)), 1.0)
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
         return Chances((wins + ties / 2) / n, low, high)
 
 
 def chances_unpaired(estimate: Floats, m: Floats, n: Floats) -> Chances:
-    """Probability that a beats b where their runs share nothing.
+    """Estimate the probability that a beats b from independent runs.
 
-    ``estimate`` is :func:`mann_whitney` of each pair, ``m`` and ``n`` are the sizes of the two samples. The interval is
-    method 5 of Newcombe (2006), Confidence intervals for an effect size measure based on the Mann-Whitney statistic,
-    part 2, Statistics in Medicine 25: all t with |estimate - t| <= z sqrt(v(t)), where
+    The interval is method 5 of Newcombe (2006), Confidence intervals for an effect size measure based on the
+    Mann-Whitney statistic, part 2, Statistics in Medicine 25: all t with |estimate - t| <= z sqrt(v(t)), where
     v(t) = t (1 - t) (1 + h (1 - t) / (2 - t) + h t / (1 + t)) / (m n) and h = (m + n) / 2 - 1.
+
+    Args:
+        estimate: float [pairs], :func:`mann_whitney` of each pair.
+        m, n: float [pairs], sizes of the two samples.
+
+    Returns:
+        The estimates with their intervals.
     """
     z, h = float(stats.norm.ppf((1 + LEVEL) / 2)), (m + n) / 2 - 1
 
-    def end(outer: float) -> Floats:
-        within, beyond = estimate.copy(), np.full(len(estimate), outer)
-        for _ in range(40):  # bisection
-            t = (within + beyond) / 2
+    def end(limit: float) -> Floats:
+        """Find the end of the interval between the estimate and ``limit`` by bisection."""
+        inside, outside = estimate.copy(), np.full(len(estimate), limit)
+        for _ in range(40):
+            t = (inside + outside) / 2
             variance = t * (1 - t) * (1 + h * (1 - t) / (2 - t) + h * t / (1 + t)) / (m * n)
-            inside = np.abs(estimate - t) <= z * np.sqrt(variance)
-            within, beyond = np.where(inside, t, within), np.where(inside, beyond, t)
-        return within
+            is_inside = np.abs(estimate - t) <= z * np.sqrt(variance)
+            inside, outside = np.where(is_inside, t, inside), np.where(is_inside, outside, t)
+        return inside
 
     return Chances(estimate, end(0.0), end(1.0))
 
 
 def mann_whitney(a: Floats, b: Floats, *, higher: bool = True) -> float:
-    """Return the share of all pairs of a value of a and one of b in which a is better; ties count half."""
-    apart = (a[:, None] - b[None, :]) * (1 if higher else -1)
-    return float(((apart > 0).sum() + (apart == 0).sum() / 2) / apart.size)
+    """Return the share of all pairs (value of a, value of b) in which a is better, 0..1; ties count half."""
+    advantage = (a[:, None] - b[None, :]) * (1 if higher else -1)
+    return float(((advantage > 0).sum() + (advantage == 0).sum() / 2) / advantage.size)
 
 
 def replicates_needed(
-    effect: Floats, sd: Floats, critical: Floats, df: Floats, fewest: int, *, arms: int = 1
+    effect: Floats, sd: Floats, critical: Floats, df: Floats, minimum: int, *, arms: int = 1
 ) -> Floats:
-    """Return how many replicates would show each difference with 80 % probability.
+    """Return the number of replicates with which each difference is significant with 80 % probability.
 
     Args:
         effect: float [m], the true difference, in units of the value.
-        sd: float [m], standard deviation of one replicate's difference, as seen with ``df`` degrees of freedom. Its
-            upper 60 % limit is used (Browne 1995, Statistics in Medicine 14): a small sample's own is too small half of
-            the time.
-        critical: float [m], the t that a difference had to exceed, all pairs considered: it sets each pair's level.
-        df: float [m].
-        fewest: the least that a verdict takes.
-        arms: 1 where the replicates are paired, 2 where not: so many times n - 1 are the degrees of freedom.
+        sd: float [m], observed standard deviation of one replicate's difference. Its upper 60 % confidence limit is
+            used (Browne 1995, Statistics in Medicine 14), because a small sample underestimates it half of the time.
+        critical: float [m], critical t of the pair among all pairs; it determines the level of the new test.
+        df: float [m], degrees of freedom of ``sd``.
+        minimum: the smallest result, which is the number of replicates that a verdict takes.
+        arms: 1 for paired replicates, 2 for independent ones; the new test has arms (n - 1) degrees of freedom.
 
     Returns:
-        float [m]; NaN where it is more than 100,000, where ``effect`` or ``sd`` is 0, or ``critical`` infinite.
+        float [m]; NaN if it is more than 100,000, if ``effect`` or ``sd`` is 0, or if ``critical`` is infinite.
     """
     level = 2 * stats.t.sf(critical, df)
-    upper = sd * np.sqrt(df / stats.chi2.ppf(0.4, df))
+    upper_sd = sd * np.sqrt(df / stats.chi2.ppf(0.4, df))
     z = stats.norm.isf(level / 2)
     with np.errstate(divide="ignore", invalid="ignore"):
-        needed = np.ceil(((z + stats.norm.ppf(_POWER)) * upper / np.abs(effect)) ** 2 + z**2 / 2)  # Guenther (1981)
-    needed[~(needed <= _MOST_NEEDED) | (level <= 0) | (sd == 0)] = math.nan
-    needed = np.where(np.isnan(needed), needed, np.maximum(needed, fewest))
+        needed = np.ceil(((z + stats.norm.ppf(_POWER)) * upper_sd / np.abs(effect)) ** 2 + z**2 / 2)  # Guenther (1981)
+    needed[~(needed <= _MAX_NEEDED) | (level <= 0) | (sd == 0)] = math.nan
+    needed = np.where(np.isnan(needed), needed, np.maximum(needed, minimum))
     needed = np.asarray(needed)
-    if len(needed) > _MOST_REFINED:
+    if len(needed) > _MAX_REFINED:
         return needed
 
-    def power(count: Floats, at: NDArray[np.intp]) -> Floats:
-        own = arms * (count - 1)
-        away = np.minimum(np.abs(effect[at]) * np.sqrt(count) / np.maximum(upper[at], 1e-300), 100.0)
-        shown = stats.t.ppf(1 - level[at] / 2, own)
-        return np.asarray(np.where(away > shown + 30, 1.0, stats.nct.sf(shown, own, away)))
+    def power(n: Floats, pairs: NDArray[np.intp]) -> Floats:
+        """Return the probability that a t test with n replicates is significant, by the noncentral t distribution."""
+        test_df = arms * (n - 1)
+        noncentrality = np.minimum(np.abs(effect[pairs]) * np.sqrt(n) / np.maximum(upper_sd[pairs], 1e-300), 100.0)
+        critical_t = stats.t.ppf(1 - level[pairs] / 2, test_df)
+        is_certain = noncentrality > critical_t + 30
+        return np.asarray(np.where(is_certain, 1.0, stats.nct.sf(critical_t, test_df, noncentrality)))
 
-    going = np.flatnonzero(np.isfinite(needed))
-    while len(going):  # up to where the power is enough
-        going = going[power(needed[going], going) < _POWER]
-        needed[going] += 1
-    going = np.flatnonzero(needed > fewest)
-    while len(going):  # and down to where one less is too few
-        going = going[power(needed[going] - 1, going) >= _POWER]
-        needed[going] -= 1
-        going = going[needed[going] > fewest]
+    # The formula is approximate: step up until the power is enough, then down while one less is enough, too.
+    pairs = np.flatnonzero(np.isfinite(needed))
+    while len(pairs):
+        pairs = pairs[power(needed[pairs], pairs) < _POWER]
+        needed[pairs] += 1
+    pairs = np.flatnonzero(needed > minimum)
+    while len(pairs):
+        pairs = pairs[power(needed[pairs] - 1, pairs) >= _POWER]
+        needed[pairs] -= 1
+        pairs = pairs[needed[pairs] > minimum]
     return needed

@@ -1,4 +1,8 @@
-"""Test statistics of all pairs of samples, and draws of them as they are where settings do not matter."""
+"""Test statistics of all pairs of samples, and their joint null distribution by resampling.
+
+:class:`SignFlips` serves paired samples, :class:`Welch` independent ones; :mod:`mnist_exp.statistics.inference` uses
+either through :class:`PairStatistic`.
+"""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -9,99 +13,114 @@ from numpy.typing import NDArray
 from scipy import special
 
 Floats = NDArray[np.float64]
-Places = NDArray[np.intp]
+Indices = NDArray[np.intp]
 
-TIE = 1e-4
-"""Statistics nearer than this, relatively, are equal: draws are float32."""
+TIE_TOLERANCE = 1e-4
+"""Relative difference below which two statistics are equal: resampled ones are float32."""
 
-_EXACT = 11  # replicates: all 2**10 flips are made
-_DRAWS = 2000  # the samples as they are included: Phipson and Smyth (2010), Permutation p-values should never be zero
-_FEWER_DRAWS = 500  # where there are more pairs than _MANY
-_MANY = 50_000
-_SLICE = 4096  # pairs at once, which bounds memory
-_SEED = 20261124  # of the random draws: the same samples give the same verdicts
+_MAX_EXACT = 11  # replicates up to which all 2**(n-1) sign patterns are enumerated
+_DRAWS = 2000  # including the data themselves: Phipson and Smyth (2010), Permutation p-values should never be zero
+_FEWER_DRAWS = 500  # for more than _MANY_PAIRS pairs
+_MANY_PAIRS = 50_000
+_CHUNK = 4096  # pairs processed at once; bounds memory
+_SEED = 20261124  # of the random draws: the same samples give the same results
 
 
-class Statistic:
-    """A statistic of each pair, and draws of it as it is without a difference.
+class PairStatistic:
+    """A test statistic for each of m pairs of samples, and draws of it under the null hypothesis of no difference.
 
     Attributes:
-        difference, error, df, spread: float [m], of each pair: mean difference, its standard error, degrees of freedom,
-            standard deviation of one replicate's difference.
-        draws: how many, the samples as they are included.
-        resolution: smallest step of a value; a difference without spread that is no larger counts as none.
+        difference: float [m], mean of the first sample minus mean of the second.
+        error: float [m], standard error of ``difference``.
+        df: float [m], degrees of freedom of ``error``.
+        sd: float [m], standard deviation of one replicate's difference.
+        draws: number of draws, including the data themselves.
+        resolution: smallest step of a value; a difference without variance that is no larger counts as none.
     """
 
     difference: Floats
     error: Floats
     df: Floats
-    spread: Floats
+    sd: Floats
     draws: int
     resolution: float
 
     @property
-    def without_spread(self) -> NDArray[np.bool_]:
-        """bool [m]: the pairs whose difference is the same in all replicates."""
+    def is_constant(self) -> NDArray[np.bool_]:
+        """bool [m]: the pairs whose difference has no variance."""
         return np.asarray(self.error == 0)
 
     @property
     def t(self) -> Floats:
-        """Each pair's difference in standard errors, without its sign."""
-        return self._if_beyond_resolution(_ratio(np.abs(self.difference), self.error))
+        """float [m]: absolute difference in standard errors."""
+        return self._zero_within_resolution(_ratio(np.abs(self.difference), self.error))
 
-    def seen(self) -> Floats:
-        """Return the statistic of the samples as they are: float [m], growing with ``t``."""
+    def observed(self) -> Floats:
+        """Return the statistic of the data: float [m], increasing with ``t``."""
         return self.t
 
     def to_t(self, statistic: float) -> float:
-        """Return the t of a statistic."""
+        """Convert a value of the statistic to the corresponding t."""
         return statistic
 
-    def least_p(self) -> Floats:
-        """Return the smallest p that the samples can have: float [m]."""
+    def min_p(self) -> Floats:
+        """Return the smallest p-value that the samples allow: float [m]."""
         return np.full(len(self.difference), 1 / self.draws)
 
-    def largest(self, among: Places, *, for_intervals: bool) -> list[Floats]:
-        """Return the largest statistic among those pairs in each draw: an array for each kind of draw.
+    def null_maxima(self, pairs: Indices, *, for_intervals: bool) -> list[Floats]:
+        """Draw the maximum of the statistic over several pairs.
 
-        ``for_intervals`` adds the kind, if there is one, without which intervals of large differences are too narrow.
+        Args:
+            pairs: the pairs to take the maximum over.
+            for_intervals: whether to add the kind of draws, if there is one, without which simultaneous intervals are
+                too narrow beside a large difference.
+
+        Returns:
+            float [draws] for each kind of draws; a valid test uses the largest critical value of all kinds.
         """
         raise NotImplementedError
 
-    def _if_beyond_resolution(self, statistic: Floats) -> Floats:
-        tied = self.without_spread & (np.abs(self.difference) <= self.resolution * (1 + 1e-9))
-        return np.where(tied, 0.0, statistic)
+    def _zero_within_resolution(self, statistic: Floats) -> Floats:
+        is_rounding = self.is_constant & (np.abs(self.difference) <= self.resolution * (1 + 1e-9))
+        return np.where(is_rounding, 0.0, statistic)
 
 
-class SignFlips(Statistic):
-    """The statistic is |sum of signed d| / (||d|| sqrt(n)), 0..1, which grows with t and needs no variance anew.
+class SignFlips(PairStatistic):
+    """Paired samples: the signs of all replicates' differences are flipped together.
+
+    The statistic of differences d over n replicates is |sum of signed d| / (||d|| sqrt(n)), in 0..1. It increases with
+    t, and its denominator is the same for all sign patterns.
 
     Args:
-        differences: for places of pairs, their differences, float [pairs, n], and the largest magnitude of the values
-            that each was taken of, float [pairs].
-        count: how many pairs there are.
-        n: how many replicates.
+        differences: returns, for indices of pairs, their differences, float [pairs, n], and the largest magnitude of
+            the values subtracted, float [pairs].
+        count: number of pairs.
+        n: number of replicates.
         resolution: smallest step of a value.
     """
 
     def __init__(
-        self, differences: Callable[[Places], tuple[Floats, Floats]], count: int, n: int, resolution: float
+        self, differences: Callable[[Indices], tuple[Floats, Floats]], count: int, n: int, resolution: float
     ) -> None:
         self._differences, self._n, self.resolution = differences, n, resolution
-        self.draws, self._flips = _flips(n, count)
-        self.difference, self.spread, self._seen = np.empty(count), np.empty(count), np.empty(count)
-        for part in _slices(np.arange(count)):
-            u, unit, rounding = self._scaled(part)
-            mean, deviation = u.mean(axis=1), u.std(axis=1, ddof=1)
-            deviation[deviation <= rounding] = 0.0
-            self.difference[part], self.spread[part] = mean * unit, deviation * unit
-            norm = np.sqrt((n - 1) * deviation**2 + n * mean**2)
-            self._seen[part] = _ratio(np.abs(mean) * math.sqrt(n), norm)
-        self.error = self.spread / math.sqrt(n)
+        self._signs = _sign_patterns(n, count)
+        self.draws = len(self._signs)
+        self.difference, self.sd, self._observed = np.empty(count), np.empty(count), np.empty(count)
+        for chunk in _chunks(np.arange(count)):
+            d, unit, rounding = self._scaled(chunk)
+            mean, sd = d.mean(axis=1), d.std(axis=1, ddof=1)
+            sd[sd <= rounding] = 0.0
+            self.difference[chunk], self.sd[chunk] = mean * unit, sd * unit
+            norm = np.sqrt((n - 1) * sd**2 + n * mean**2)
+            self._observed[chunk] = _ratio(np.abs(mean) * math.sqrt(n), norm)
+        self.error = self.sd / math.sqrt(n)
         self.df = np.full(count, float(n - 1))
 
-    def _scaled(self, pairs: Places) -> tuple[Floats, Floats, Floats]:
-        """Differences of each pair in units of its largest, that unit, and what is rounding alone in those units."""
+    def _scaled(self, pairs: Indices) -> tuple[Floats, Floats, Floats]:
+        """Return the differences of each pair divided by the largest, that divisor, and the rounding error so divided.
+
+        Scaling keeps squares finite. Differences below the floating-point error of the values are set to 0.
+        """
         d, magnitude = self._differences(pairs)
         rounding = 8 * np.finfo(np.float64).eps * magnitude
         d[np.abs(d) <= rounding[:, None]] = 0.0
@@ -109,108 +128,116 @@ class SignFlips(Statistic):
         unit[unit == 0] = 1.0
         return d / unit[:, None], unit, rounding / unit
 
-    def seen(self) -> Floats:
-        """Return the statistic of the differences as they are."""
-        return self._if_beyond_resolution(self._seen)
+    def observed(self) -> Floats:
+        """Return the statistic of the data: float [m]."""
+        return self._zero_within_resolution(self._observed)
 
     def to_t(self, statistic: float) -> float:
-        """Return the t of a statistic."""
+        """Convert a value of the statistic to the corresponding t."""
         return math.inf if statistic >= 1 else math.sqrt((self._n - 1) / (1 - statistic**2)) * statistic
 
-    def largest(self, among: Places, *, for_intervals: bool) -> list[Floats]:
-        """Return the largest statistic in each sign-flip: of the differences; of their deviations from the mean."""
-        found = [np.zeros(self.draws, dtype=np.float32) for _ in range(1 + for_intervals)]
-        for part in _slices(among):
-            u, _, _ = self._scaled(part)
-            varies = self.spread[part, None] > 0
-            for largest, sample in zip(
-                found, (u, np.where(varies, u - u.mean(axis=1, keepdims=True), 0.0)), strict=False
-            ):
+    def null_maxima(self, pairs: Indices, *, for_intervals: bool) -> list[Floats]:
+        """Return the maximum for each sign pattern: of the differences and, for intervals, of their residuals."""
+        maxima = [np.zeros(self.draws, dtype=np.float32) for _ in range(1 + for_intervals)]
+        for chunk in _chunks(pairs):
+            d, _, _ = self._scaled(chunk)
+            varies = self.sd[chunk, None] > 0
+            residuals = np.where(varies, d - d.mean(axis=1, keepdims=True), 0.0)
+            for maximum, sample in zip(maxima, (d, residuals), strict=False):
                 norm = np.linalg.norm(sample, axis=1, keepdims=True)
-                unit = np.divide(sample, norm, out=np.zeros_like(sample), where=norm > 0)
-                drawn = self._flips @ unit.T.astype(np.float32)
-                np.maximum(largest, np.abs(drawn, out=drawn).max(axis=1), out=largest)
-        return [each.astype(np.float64) / math.sqrt(self._n) for each in found]
+                normed = np.divide(sample, norm, out=np.zeros_like(sample), where=norm > 0)
+                drawn = self._signs @ normed.T.astype(np.float32)
+                np.maximum(maximum, np.abs(drawn, out=drawn).max(axis=1), out=maximum)
+        return [each.astype(np.float64) / math.sqrt(self._n) for each in maxima]
 
 
-class Welch(Statistic):
-    """The statistic is Welch's t."""
+class Welch(PairStatistic):
+    """Independent samples: Welch's t, with draws of the wild bootstrap and of normal samples.
 
-    def __init__(self, samples: Sequence[Floats], first: Places, second: Places, resolution: float) -> None:
+    Args:
+        samples: the values of each sample.
+        first, second: indices of the two samples of each pair.
+        resolution: smallest step of a value.
+    """
+
+    def __init__(self, samples: Sequence[Floats], first: Indices, second: Indices, resolution: float) -> None:
         self._first, self._second, self.resolution = first, second, resolution
-        self.draws = _DRAWS if len(first) <= _MANY else _FEWER_DRAWS
+        self.draws = _DRAWS if len(first) <= _MANY_PAIRS else _FEWER_DRAWS
         unit = max((float(np.abs(each).max()) for each in samples), default=0.0) or 1.0  # keeps squares finite
         scaled = [each / unit for each in samples]
         self._n = np.array([len(each) for each in scaled])
         n, eps = self._n.astype(np.float64), 8 * np.finfo(np.float64).eps
-        mean, variance = (np.array([how(each) for each in scaled]) for how in (np.mean, lambda x: np.var(x, ddof=1)))
+        mean, variance = (np.array([of(each) for each in scaled]) for of in (np.mean, lambda x: np.var(x, ddof=1)))
         variance[variance <= (eps * np.abs(mean)) ** 2] = 0.0
         a, b = (variance / n)[first], (variance / n)[second]
         difference = mean[first] - mean[second]
         difference[np.abs(difference) <= eps * np.maximum(np.abs(mean[first]), np.abs(mean[second]))] = 0.0
         self.difference = difference * unit
-        self.error, self.spread = np.sqrt(a + b) * unit, np.sqrt(variance[first] + variance[second]) * unit
-        least = np.minimum(n[first], n[second]) - 1
-        self.df = np.maximum(_ratio((a + b) ** 2, a**2 / (n[first] - 1) + b**2 / (n[second] - 1), least), least)
+        self.error, self.sd = np.sqrt(a + b) * unit, np.sqrt(variance[first] + variance[second]) * unit
+        min_df = np.minimum(n[first], n[second]) - 1
+        self.df = np.maximum(_ratio((a + b) ** 2, a**2 / (n[first] - 1) + b**2 / (n[second] - 1), min_df), min_df)
         random, shape = np.random.default_rng(_SEED), (self.draws - 1, len(scaled))
         wild_mean, wild_variance = np.empty(shape), np.empty(shape)
-        for place, sample in enumerate(scaled):
+        for index, sample in enumerate(scaled):
             signs = random.integers(0, 2, (self.draws - 1, len(sample)), dtype=np.int8) * 2 - 1
             flipped = signs * (sample - sample.mean())
-            wild_mean[:, place], wild_variance[:, place] = flipped.mean(axis=1), flipped.var(axis=1, ddof=1)
+            wild_mean[:, index], wild_variance[:, index] = flipped.mean(axis=1), flipped.var(axis=1, ddof=1)
         normal_mean = random.normal(size=shape) * np.sqrt(variance / n)
         normal_variance = variance * random.chisquare(n - 1, size=shape) / (n - 1)
         kinds = ((wild_mean, wild_variance / n), (normal_mean, normal_variance / n))
-        # A row for each sample: rows are gathered faster than columns.
+        # One row per sample, because rows are gathered faster than columns.
         self._kinds = [tuple(np.ascontiguousarray(each.T, dtype=np.float32) for each in kind) for kind in kinds]
 
-    def least_p(self) -> Floats:
-        """Return the smallest p; where nothing varies, that of relabelling the values in all ways."""
+    def min_p(self) -> Floats:
+        """Return the smallest p-value; for a pair without variance, that of relabelling the values in all ways."""
         a, b = self._n[self._first], self._n[self._second]
-        return np.where(self.without_spread, 2 / special.comb(a + b, a), 1 / self.draws)
+        return np.where(self.is_constant, 2 / special.comb(a + b, a), 1 / self.draws)
 
-    def largest(self, among: Places, *, for_intervals: bool) -> list[Floats]:  # noqa: ARG002  both serve intervals, too
-        """Return the largest Welch's t in each draw: of the wild bootstrap, and of normal samples."""
-        found = []
+    def null_maxima(self, pairs: Indices, *, for_intervals: bool) -> list[Floats]:  # noqa: ARG002
+        """Return the maximum of Welch's t in each draw: of the wild bootstrap, and of normal samples.
+
+        Both kinds are needed for tests and for intervals alike.
+        """
+        maxima = []
         for mean, variance in self._kinds:
-            # Draw 0 is the data themselves, which reach any statistic that was seen.
-            largest = np.full(self.draws, math.inf)
-            largest[1:] = 0.0
-            for part in _slices(among):
-                a, b = self._first[part], self._second[part]
-                apart, error = mean[a] - mean[b], variance[a] + variance[b]
-                squares = np.square(apart, out=apart)
+            # Draw 0 stands for the data, which reach every observed statistic.
+            maximum = np.full(self.draws, math.inf)
+            maximum[1:] = 0.0
+            for chunk in _chunks(pairs):
+                a, b = self._first[chunk], self._second[chunk]
+                difference, error = mean[a] - mean[b], variance[a] + variance[b]
+                squares = np.square(difference, out=difference)
                 drawn = np.divide(squares, error, out=squares) if error.all() else _ratio(squares, error)
-                np.maximum(largest[1:], drawn.max(axis=0), out=largest[1:])
-            found.append(np.sqrt(largest))
-        return found
+                np.maximum(maximum[1:], drawn.max(axis=0), out=maximum[1:])
+            maxima.append(np.sqrt(maximum))
+        return maxima
 
 
-def _flips(n: int, pairs: int) -> tuple[int, NDArray[np.float32]]:
-    """How many sign-flips of n replicates, and the signs: float32 [draws, n], the first row all 1.
+def _sign_patterns(n: int, pairs: int) -> NDArray[np.float32]:
+    """Return patterns of n signs, +1 or -1: float32 [draws, n], the first row all +1.
 
-    A flip and its opposite give the same statistic, so the first sign is always 1.
+    All patterns up to _MAX_EXACT replicates, else random ones. A pattern and its opposite give the same statistic, so
+    the enumerated ones all start with +1.
     """
-    if n <= _EXACT:
-        draws = 2 ** (n - 1)
-        signs = 1 - 2 * (np.arange(draws)[:, None] >> np.arange(n) & 1)
-        return draws, np.roll(signs, 1, axis=1).astype(np.float32)
-    draws = _DRAWS if pairs <= _MANY else _FEWER_DRAWS
+    if n <= _MAX_EXACT:
+        signs = 1 - 2 * (np.arange(2 ** (n - 1))[:, None] >> np.arange(n) & 1)
+        return np.roll(signs, 1, axis=1).astype(np.float32)
+    draws = _DRAWS if pairs <= _MANY_PAIRS else _FEWER_DRAWS
     signs = np.random.default_rng(_SEED).integers(0, 2, (draws, n)) * 2 - 1
     signs[0] = 1
-    return draws, signs.astype(np.float32)
+    return signs.astype(np.float32)
 
 
-def _slices(places: Places) -> Iterator[Places]:
-    for start in range(0, len(places), _SLICE):
-        yield places[start : start + _SLICE]
+def _chunks(indices: Indices) -> Iterator[Indices]:
+    for start in range(0, len(indices), _CHUNK):
+        yield indices[start : start + _CHUNK]
 
 
-def _ratio(above: Any, below: Any, otherwise: Any = math.inf) -> Any:
-    """``above / below``; where both are 0, 0; where only ``below`` is, ``otherwise``."""
+def _ratio(numerator: Any, denominator: Any, default: Any = math.inf) -> Any:
+    """Divide; where the denominator is 0, return 0 if the numerator is 0, too, else ``default``."""
     result = (
-        np.where(above == 0, 0.0, otherwise)
-        if otherwise is math.inf
-        else np.broadcast_to(otherwise, below.shape).copy()
+        np.where(numerator == 0, 0.0, default)
+        if default is math.inf
+        else np.broadcast_to(default, denominator.shape).copy()
     )
-    return np.divide(above, below, out=result, where=below > 0)
+    return np.divide(numerator, denominator, out=result, where=denominator > 0)

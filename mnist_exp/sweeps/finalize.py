@@ -1,4 +1,4 @@
-"""The end of a sweep: its runs ranked, compared and reported on the parent run, which is closed as they ended."""
+"""Finalizes a sweep: ranks and compares its runs, writes the report to the parent run, and closes that."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,52 +12,52 @@ from mnist_exp.analysis.ranking import Leaderboard, measure
 from mnist_exp.base.errors import Refused, StoreError
 from mnist_exp.base.text import shortened
 from mnist_exp.statistics.conclusion import percent
-from mnist_exp.sweeps import jobs
-from mnist_exp.sweeps.sweep import Sweep, lead_no_more, looked_at
-from mnist_exp.tracking.mlflow import records, store
-from mnist_exp.tracking.mlflow.records import Record
-from mnist_exp.tracking.protocols import Measurement, Status, Tracker
+from mnist_exp.sweeps.existing import others_at_work
+from mnist_exp.sweeps.sweep import Postponed, Sweep, lead_no_more
+from mnist_exp.tracking import queries
+from mnist_exp.tracking.protocols import Measurement, Record, Status, Tracker
 from mnist_exp.tracking.spool import journal as journals
 from mnist_exp.tracking.spool.entries import VANISHED
 from mnist_exp.tracking.spool.journal import Reading
 from mnist_exp.tracking.spool.sender import Unsent
 from mnist_exp.tracking.spool.tracker import PATIENCE_S, JournalTracker
 
-_LONGEST_TAG = 4000  # characters: MLflow keeps 8,000
+_LONGEST_TAG = 4000  # characters; MLflow's limit is 8,000
 
 
 @dataclass(frozen=True)
-class Ending:
-    """What came of a sweep.
+class FinalizedSweep:
+    """The results of a sweep that was ranked and closed.
 
     Attributes:
         board: its runs, ranked.
-        comparison: its configurations compared, with the runs of sweeps that it adds replicates to; None where no run
-            began, or where comparing failed.
-        next_step: the sweep that would decide what is undecided, if one would.
-        problem: why comparing or reporting failed.
-        untold: why the parent run's journal did not take all of it.
-        unsent: what of that the store does not have.
+        comparison: its configurations compared, with the runs of the sweeps that it extends; None if no run began, or
+            comparing failed.
+        next_step: the sweep that would decide what is undecided; None if there is none.
+        problem: what comparing or reporting raised; None if both succeeded.
+        journal_error: why an entry of the parent run could not be written; None if all were.
+        unsent: the entries of the parent run that the store does not have; None if it has all.
     """
 
     board: Leaderboard
     comparison: Comparison | None = None
     next_step: NextStep | None = None
     problem: Exception | None = None
-    untold: StoreError | None = None
+    journal_error: StoreError | None = None
     unsent: Unsent | None = None
 
 
-class Postponed(StoreError):
-    """A sweep cannot be ranked and closed yet; ``mnist-exp sync`` will."""
+def finalize(sweep: Sweep, *, interrupted: bool = False) -> FinalizedSweep:
+    """Rank, compare and close the sweep that this process leads.
 
-
-def finish(sweep: Sweep, *, interrupted: bool = False) -> Ending:
-    """Rank and compare the jobs, keep that on the parent run and close it: FINISHED only if every job is.
+    Args:
+        sweep: the sweep, whose jobs have ended.
+        interrupted: whether a user interrupted it. The parent run is then KILLED; else FINISHED if every job is, and
+            FAILED if not.
 
     Raises:
-        Postponed: the store is away, or does not have all of the runs yet.
-        Refused: somebody deleted the parent run.
+        Postponed: the store is away, or does not have all of the runs yet. The parent run's journal has an entry for it.
+        Refused: the parent run was deleted.
     """
     now_ms = int(time.time() * 1000)
     parent = lead_no_more(sweep)
@@ -68,19 +68,26 @@ def finish(sweep: Sweep, *, interrupted: bool = False) -> Ending:
         raise
     except BaseException:
         with suppress(StoreError):
-            parent.leave(now_ms, interrupted=interrupted)
+            parent.postpone(now_ms, interrupted=interrupted)
         parent.settle(0)
         raise
     return replace(ending, unsent=parent.settle(PATIENCE_S))
 
 
 def close_vanished(reading: Reading, uri: str, parent: Tracker) -> Exception | None:
-    """Do for a sweep what its process did not: the sweep whose journal was read, in the store at ``uri``.
+    """Rank, compare and close a sweep whose process ended without doing so.
 
-    Returns why there is no report, if there is none.
+    Args:
+        reading: the journal of its parent run.
+        uri: the store that has its runs.
+        parent: the tracker of its parent run.
+
+    Returns:
+        What comparing or reporting raised; None if both succeeded.
 
     Raises:
         Postponed: the store is away, or does not have all of the runs yet.
+        Refused: the parent run was deleted.
     """
     assert reading.opening is not None
     left = reading.ended
@@ -89,36 +96,43 @@ def close_vanished(reading: Reading, uri: str, parent: Tracker) -> Exception | N
         parent,
         interrupted=left is None or bool(left.content["interrupted"]),
         reason=VANISHED if left is None else "interrupted",
-        time_ms=left.time_ms if left else reading.last_sign_ms,
+        time_ms=left.time_ms if left else reading.last_heartbeat_ms,
     )
     return ending.problem
 
 
-def close(sweep: Sweep, parent: Tracker, *, interrupted: bool, time_ms: int, reason: str = "interrupted") -> Ending:
-    """Rank, compare, tell ``parent`` and close it; doing that again with the same time changes nothing.
+def close(
+    sweep: Sweep, parent: Tracker, *, interrupted: bool, time_ms: int, reason: str = "interrupted"
+) -> FinalizedSweep:
+    """Rank and compare a sweep, write the results to its parent run and close that. Repeating it changes nothing.
 
-    ``reason`` is its tag ``failure`` where it was ``interrupted``.
+    Args:
+        sweep: the sweep.
+        parent: the tracker of its parent run.
+        interrupted: whether its process ended before all jobs had.
+        time_ms: when it ended, in milliseconds since 1970; the end of its last run if that is later.
+        reason: the tag ``failure`` of the parent run, if interrupted.
 
     Raises:
         Postponed: the store is away, or does not have all of the runs yet.
-        Refused: somebody deleted the parent run.
+        Refused: the parent run was deleted.
     """
     _must_be_complete(sweep)
     with _or_postponed():
         shown = sweep.parent()
         found = sweep.runs(shown)
     if elsewhere := sum(record.goes_on for record in found):
-        raise Postponed(f"{elsewhere} of its runs go on on another host, as far as can be told from here")
+        raise Postponed(f"{elsewhere} of its runs go on on another host; from here that cannot be checked")
     ending, report = _compared(sweep, shown, found)
     ended = {
         "jobs/finished": ending.board.finished,
         "jobs/failed": sum(record.status == "FAILED" for record in found),
-        "jobs/killed": sum(record.status in ("KILLED", "RUNNING") for record in found),  # none of these goes on
+        "jobs/killed": sum(record.status in ("KILLED", "RUNNING") for record in found),  # RUNNING, but no heartbeats
         "jobs/never_begun": max(0, sweep.total - len(found)),
     }
     all_finished = ending.board.finished == max(sweep.total, len(found))
     status = Status.KILLED if interrupted else Status.FINISHED if all_finished else Status.FAILED
-    tags = {} if status is Status.FINISHED else {"failure": reason if interrupted else _words(ended)}
+    tags = {} if status is Status.FINISHED else {"failure": reason if interrupted else _counts_in_words(ended)}
     time_ms = max([time_ms, *(record.ended_ms or 0 for record in found)])
     try:
         parent.log_metrics(Measurement({**ended, **_first_metrics(ending.comparison)}, time_ms=time_ms))
@@ -131,9 +145,9 @@ def close(sweep: Sweep, parent: Tracker, *, interrupted: bool, time_ms: int, rea
     except StoreError as error:
         if not isinstance(parent, JournalTracker):
             raise Postponed(str(error)) from error
-        with suppress(StoreError):  # the disk is full; there is a little room for last words
+        with suppress(StoreError):  # the disk is full; the journal's reserve has room for the final entries
             parent.set_tags(tags)
-        ending = replace(ending, untold=error)
+        ending = replace(ending, journal_error=error)
     with _or_postponed():
         parent.close(status, time_ms)
     return ending
@@ -141,7 +155,7 @@ def close(sweep: Sweep, parent: Tracker, *, interrupted: bool, time_ms: int, rea
 
 @contextmanager
 def _or_postponed() -> Iterator[None]:
-    """Postpone what a store that is away keeps from being done; a parent run that was deleted is another matter."""
+    """Turn StoreError into Postponed; Refused passes: the parent run was deleted."""
     try:
         yield
     except Refused:
@@ -154,7 +168,7 @@ def _must_be_complete(sweep: Sweep) -> None:
     of_it = [each for each in map(journals.read, journals.folders(journals.root())) if _is_of(each, sweep)]
     if waiting := [run for run in of_it if run.unsent > 0 or run.ended is None]:
         raise Postponed(f"{len(waiting)} of its runs are not in the store yet")
-    if jobs.others_at_work(sweep.key):
+    if others_at_work(sweep.key):
         raise Postponed("another process is at work on it, and will rank it")
 
 
@@ -162,45 +176,46 @@ def _is_of(run: Reading, sweep: Sweep) -> bool:
     return run.opening is not None and run.opening.parent == sweep.key
 
 
-def _words(ended: Mapping[str, int]) -> str:
-    """How many jobs ended otherwise than they should: ``1 failed, 2 never begun``."""
-    others = {name.removeprefix("jobs/").replace("_", " "): count for name, count in ended.items()}
-    return ", ".join(f"{count} {how}" for how, count in others.items() if count and how != "finished")
+def _counts_in_words(ended: Mapping[str, int]) -> str:
+    """Return how many jobs did not finish, by how they ended: ``1 failed, 2 never begun``."""
+    counts = {name.removeprefix("jobs/").replace("_", " "): count for name, count in ended.items()}
+    return ", ".join(f"{count} {how}" for how, count in counts.items() if count and how != "finished")
 
 
-def _compared(sweep: Sweep, shown: Record | None, found: Sequence[Record]) -> tuple[Ending, bytes | None]:
-    """The configurations compared, and the report's page. What goes wrong is told: the ranking is worth more than that.
+def _compared(sweep: Sweep, shown: Record | None, found: Sequence[Record]) -> tuple[FinalizedSweep, bytes | None]:
+    """Rank the runs, compare their configurations and make the report's page.
+
+    An error of comparing or reporting is returned as ``problem``: it must not cost the ranking.
 
     Raises:
         Postponed: the store is away.
     """
     board = ranking.rank(found)
     if not found:
-        return Ending(board), None
+        return FinalizedSweep(board), None
     from mnist_exp.reports import sweep_report
 
     result: Comparison | None = None
     try:
-        client = store.connect(sweep.uri)
-        planned = [each.run_id for each in looked_at(shown, sweep.uri)] if shown else []
-        runs = [run for parent in planned[:-1] for run in records.children(client, parent)] + [*found]
-        with store.storing(sweep.uri):
-            epochs = frames.epochs_frame(client, sweep.uri, [record.run_id for record in runs])
+        backend = sweep.backend
+        runs, planned = queries.looked_at(backend, shown, found) if shown else (found, [])
+        epochs = frames.epochs_frame(backend, [record.run_id for record in runs])
         worth = float(shown.tags["worth"]) if shown and "worth" in shown.tags else None
-        result = comparison.compare(runs, epochs, measure("val_accuracy"), worth=worth, planned=planned)
+        ids = [each.run_id for each in planned]
+        result = comparison.compare(runs, epochs, measure("val_accuracy"), worth=worth, planned=ids)
         step = next_step(shown, result) if shown else None
-        report = sweep_report.html(sweep_report.gather(client, sweep.uri, result, epochs, shown, step)).encode()
+        report = sweep_report.html(sweep_report.gather(backend, result, epochs, shown, step)).encode()
     except Refused as error:
-        return Ending(board, result, problem=error), None
+        return FinalizedSweep(board, result, problem=error), None
     except StoreError as error:
         raise Postponed(str(error)) from error
     except Exception as error:  # noqa: BLE001  whatever it is
-        return Ending(board, result, problem=error), None
-    return Ending(board, result, step), report
+        return FinalizedSweep(board, result, problem=error), None
+    return FinalizedSweep(board, result, step), report
 
 
 def _verdict_tags(result: Comparison | None) -> dict[str, str]:
-    """The conclusion, the best set and the looks so far, as tags of the parent run."""
+    """Return the conclusion, the best set and the looks so far, as tags of the parent run."""
     if result is None:
         return {}
     tags = {"conclusion": shortened(result.conclusion(), _LONGEST_TAG)}
@@ -215,7 +230,7 @@ def _verdict_tags(result: Comparison | None) -> dict[str, str]:
 
 
 def _first_metrics(result: Comparison | None) -> dict[str, float]:
-    """The figures of the configuration with the best mean."""
+    """Return the figures of the configuration with the best mean, as metrics of the parent run."""
     if result is None or result.first is None or (spread := result.first.spread) is None:
         return {}
     interval = (
@@ -223,7 +238,7 @@ def _first_metrics(result: Comparison | None) -> dict[str, float]:
     )
     best_set = {"best_set/size": len(result.best_set)} if result.verdicts.result is not None else {}
     return {
-        "kept/val_accuracy": spread.mean,  # under the name that its runs have: lists of runs are ordered by it
+        "kept/val_accuracy": spread.mean,  # the same name as in its runs, so that the MLflow UI sorts both by it
         "first/replicates": spread.n,
         **interval,
         **best_set,
@@ -231,10 +246,10 @@ def _first_metrics(result: Comparison | None) -> dict[str, float]:
 
 
 def _note(board: Leaderboard, result: Comparison | None) -> str:
-    """The ranking as markdown, for the top of the parent's page in the MLflow UI."""
-    said = [f"{result.conclusion()}\n", "Artifacts: `sweep/report.html`\n"] if result else []
+    """Return the conclusion and the ranking as markdown, the note on the parent run's page in the MLflow UI."""
+    head = [f"{result.conclusion()}\n", "Artifacts: `sweep/report.html`\n"] if result else []
     if result and result.has_replicates:
-        return "\n".join([*said, *_configurations(result)])
+        return "\n".join([*head, *_configurations(result)])
     titles = ["#", *board.keys, *(title for _, title in ranking.COLUMNS)]
     lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
     for place, record in enumerate(board.ranked, 1):
@@ -244,13 +259,13 @@ def _note(board: Leaderboard, result: Comparison | None) -> str:
         lines.append(f"| {' | '.join([str(place), *params, *metrics])} |")
     lines += [f"\nrange test, not ranked: {record.name}" for record in board.range_tests]
     lines += [f"\n{record.status}: {record.name}" for record in board.others]
-    return "\n".join([*said, *lines])
+    return "\n".join([*head, *lines])
 
 
 def _configurations(result: Comparison) -> list[str]:
     titles = [
         *("#", *result.keys, "replicates", f"mean {result.measure.name}", "95 % interval", "best set"),
-        *(f"to the first, simultaneous {percent(1 - result.verdicts.level)}", "verdict", "without a result"),
+        *(f"minus the first, simultaneous {percent(1 - result.verdicts.level)}", "verdict", "without a result"),
     ]
     lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
     for place, row in enumerate(result.rows, 1):
@@ -262,7 +277,7 @@ def _configurations(result: Comparison) -> list[str]:
             figures = [
                 f"{row.spread.mean:.4f}",
                 interval,
-                row.in_best_set(),
+                row.best_set_in_words(),
                 against.interval() if against else "",
                 against.words() if against else "",
             ]
@@ -272,7 +287,7 @@ def _configurations(result: Comparison) -> list[str]:
             *keys,
             str(row.spread.n if row.spread else 0),
             *figures,
-            row.how_others_ended(),
+            row.failures_in_words(),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines

@@ -1,33 +1,32 @@
-"""What waits in journals: sent to its store, and closed where the process that wrote it vanished."""
+"""Recovers what earlier commands left: sends waiting journals to their stores, and closes runs that vanished.
+
+A run has vanished if its process ended without closing it. Where its journal is, that process held the journal's lock;
+elsewhere, the run has had no heartbeat for ``SILENT_S`` seconds.
+"""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mnist_exp.base.errors import Refused, StoreAway, StoreError, first_line
-from mnist_exp.sweeps import finalize
-from mnist_exp.sweeps.finalize import Postponed
-from mnist_exp.sweeps.sweep import Sweep
-from mnist_exp.tracking.mlflow import records, store
-from mnist_exp.tracking.mlflow.records import Record
-from mnist_exp.tracking.mlflow.tracker import MlflowTracker
-from mnist_exp.tracking.protocols import Status, Tracker
+from mnist_exp.sweeps.sweep import Postponed, Sweep
+from mnist_exp.tracking import queries
+from mnist_exp.tracking.mlflow import sqlite
+from mnist_exp.tracking.mlflow.backend import open_backend
+from mnist_exp.tracking.mlflow.client import uri_from_config, without_credentials
+from mnist_exp.tracking.protocols import Backend, Record, Status, Tracker
 from mnist_exp.tracking.spool import delivery
 from mnist_exp.tracking.spool import journal as journals
 from mnist_exp.tracking.spool.entries import LINES, VANISHED
 from mnist_exp.tracking.spool.journal import Busy, Gone, Journal, Reading
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
 log = logging.getLogger(__name__)
 
 
 class State(StrEnum):
-    """What became of a journal, or what it waits for."""
+    """What became of a journal, or what it waits for; the values are shown to users."""
 
     RUNNING = "running"
     ELSEWHERE = "on another host"
@@ -41,13 +40,14 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Found:
-    """One journal.
+    """A journal, and what became of it or what it waits for.
 
     Attributes:
-        name: what its run or sweep is called.
-        entries: how many entries the store does not have, or how many were sent.
+        folder: the journal's folder.
+        name: the name of its run or sweep.
+        entries: number of entries that were sent now; or that wait, if the state is one of waiting.
         vanished: whether its process ended without closing it.
-        remark: what is to be known besides: why it waits, what was damaged or refused.
+        remark: why it waits, or what was damaged or rejected; empty if nothing.
         is_away: whether it waits because its store does not answer.
     """
 
@@ -60,35 +60,57 @@ class Found:
     is_away: bool = False
 
 
-CloseSweep = Callable[[Reading, str, Tracker], None]
-"""Closes the parent run of a sweep whose process did not, in the store at a URI; may raise StoreError."""
+@dataclass(frozen=True)
+class Recovered:
+    """What was recovered before a command began.
+
+    Attributes:
+        journals: the journals for the command's store.
+        closed: the runs without a journal here that were closed, as they had vanished.
+    """
+
+    journals: list[Found] = field(default_factory=list)
+    closed: list[Record] = field(default_factory=list)
+
+
+def recover(backend: Backend) -> Recovered:
+    """Send the journals that wait for a store, and close the runs that vanished there; every command begins with it.
+
+    If the store does not answer, nothing is raised: the command itself reports what it cannot read.
+    """
+    found = list(sync(journals.root(), only=backend.uri))
+    closed: list[Record] = []
+    if not any(each.is_away for each in found):
+        try:
+            closed.extend(close_vanished(backend))
+        except StoreError as error:
+            log.info("runs without a journal were not checked: %s", error)
+    return Recovered(found, closed)
 
 
 def sync(
-    where: Path,
-    close_sweep: CloseSweep,
-    uri: str | None = None,
-    hosts: tuple[str, ...] = (),
-    only: str | None = None,
+    folder: Path, uri: str | None = None, gone_hosts: Sequence[str] = (), only: str | None = None
 ) -> Iterator[Found]:
-    """Close what vanished, send what waits, runs before sweeps; to ``uri`` where given, else to its own store.
+    """Send every waiting journal; close the runs and rank the sweeps that vanished; yield each journal, runs first.
 
-    A run of another host is left alone, for its process cannot be looked for from here; unless that host is among
-    ``hosts``, which somebody says are gone. With ``only``, what is for other stores than that one is left for later.
+    Args:
+        folder: the folder of the journals.
+        uri: the store to send to; None for the one that each journal is for.
+        gone_hosts: hosts that a user declared gone. An open journal of any other host is skipped: whether its process
+            still runs cannot be checked from here.
+        only: skip journals for other stores than this one.
     """
-    away: dict[str, str] = {}  # a store that does not answer once is not asked for every run
-    found = sorted(
-        (journals.read(folder) for folder in journals.folders(where)), key=lambda each: each.jobs is not None
-    )
+    away: dict[str, str] = {}  # why a store does not answer, by its URI: it is asked once, not for every run
+    found = sorted((journals.read(each) for each in journals.folders(folder)), key=lambda each: each.jobs is not None)
     for earlier in found:
-        reading = journals.read(earlier.folder)  # what happened before may have taken a while
-        if only is not None and reading.uri != store.without_credentials(only):
+        reading = journals.read(earlier.folder)  # again: sending the journals before it may have taken a while
+        if only is not None and reading.uri != without_credentials(only):
             continue
-        if (elsewhere := _elsewhere(reading, hosts)) is not None:
+        if (elsewhere := _on_another_host(reading, gone_hosts)) is not None:
             yield elsewhere
             continue
-        if (at_rest := _at_rest(reading)) is not None:
-            yield at_rest
+        if (kept := _kept(reading)) is not None:
+            yield kept
             continue
         if (remark := away.get(reading.uri)) is not None:
             yield _found(reading, State.WAITING, vanished=reading.ended is None, remark=remark)
@@ -103,66 +125,66 @@ def sync(
         except StoreError as error:
             yield _found(reading, State.WAITING, remark=str(error))
             continue
-        # Read again, now that nobody else writes; but the last sign of life was another's.
-        now = replace(journals.read(reading.folder), last_sign_ms=reading.last_sign_ms)
-        settled = _settled(journal, now, close_sweep, uri, only)
-        if settled is None:
+        # Read again, now that no other process can write; the heartbeat is the one from before this process opened it.
+        now = replace(journals.read(reading.folder), last_heartbeat_ms=reading.last_heartbeat_ms)
+        sent = _send(journal, now, uri, only)
+        if sent is None:
             continue
-        if settled.is_away:
-            away[reading.uri] = settled.remark
-        yield settled
+        if sent.is_away:
+            away[reading.uri] = sent.remark
+        yield sent
 
 
 def status(where: Path) -> list[Found]:
-    """What lies in the journals, without changing or sending anything."""
+    """Return every journal below ``where`` and what it waits for, without changing or sending anything."""
     found = []
     for folder in journals.folders(where):
         reading = journals.read(folder)
-        elsewhere = _elsewhere(reading, ())
+        elsewhere = _on_another_host(reading, ())
         if elsewhere is not None:
             found.append(elsewhere)
         elif journals.in_use(folder):
             found.append(_found(reading, State.RUNNING))
-        elif (at_rest := _at_rest(reading)) is not None:
-            found.append(at_rest)
+        elif (kept := _kept(reading)) is not None:
+            found.append(kept)
         else:
             found.append(_found(reading, State.WAITING, vanished=reading.ended is None))
     return found
 
 
-def _settled(
-    journal: Journal, reading: Reading, close_sweep: CloseSweep, uri: str | None, only: str | None
-) -> Found | None:
+def _send(journal: Journal, reading: Reading, uri: str | None, only: str | None) -> Found | None:
+    """Close a journal's run or sweep if it vanished, and send the journal; it is released or deleted.
+
+    Returns None if it had no entries.
+    """
     vanished, waiting = reading.ended is None, reading.unsent
     if not reading.entries and reading.opening is None and not reading.damaged:
-        journal.remove()  # its process ended before it had written a line
+        journal.remove()  # its process ended before it wrote the first line
         return None
     try:
         if reading.opening is None:
-            return _found(reading, State.UNREADABLE, remark="its first line is damaged: nothing says whose it was")
-        is_open_sweep = reading.jobs is not None and (vanished or reading.left)
+            return _found(reading, State.UNREADABLE, remark="its first line is damaged: its run is not known")
+        is_open_sweep = reading.jobs is not None and (vanished or reading.is_unranked)
         if vanished and not is_open_sweep:
-            journal.append("tags", {"failure": VANISHED}, reading.last_sign_ms)
-            journal.append("close", {"status": Status.KILLED.value}, reading.last_sign_ms)
-        told = any("journal.damaged" in entry.content for entry in reading.entries if entry.kind == "tags")
-        if reading.damaged and not told:
+            journal.append("tags", {"failure": VANISHED}, reading.last_heartbeat_ms)
+            journal.append("close", {"status": Status.KILLED.value}, reading.last_heartbeat_ms)
+        tagged = any("journal.damaged" in entry.content for entry in reading.entries if entry.kind == "tags")
+        if reading.damaged and not tagged:
             lines = ", ".join(map(str, reading.damaged))
             journal.append("tags", {"journal.damaged": f"lines {lines}"})
-        from mnist_exp.tracking.mlflow import keyed
-
-        if uri is not None:  # another store, which has nothing of what was sent before
+        if uri is not None:  # another store, which has none of the entries that were sent before
             journal.sent = 0
         target = uri or _uri(reading.uri)
         if uri is None and only is not None:
             target = only  # the same store, with the credentials that were given
-        deliver = keyed.deliver(target)
+        backend = open_backend(target)
         if is_open_sweep:
-            parent = deliver(reading.opening)
-            refused = delivery.send(journal, reading.opening, deliver)
-            close_sweep(reading, target, parent)
+            parent = backend.open_run(reading.opening)
+            refused = delivery.send(journal, reading.opening, backend.open_run)
+            problem = _finalize(reading, target, parent)
             journal.remove()
-            return _found(reading, State.RANKED, waiting, vanished, "; ".join(refused))
-        refused = delivery.send(journal, reading.opening, deliver)
+            return _found(reading, State.RANKED, waiting, vanished, "; ".join([*refused, *problem]))
+        refused = delivery.send(journal, reading.opening, backend.open_run)
         remark = f"damaged lines: {len(reading.damaged)}" if reading.damaged else ""
         if refused:
             return _found(reading, State.REFUSED, waiting, vanished, refused[0])
@@ -171,7 +193,7 @@ def _settled(
             return _found(reading, State.RESUMABLE, waiting, vanished, remark)
         journal.remove()
         return _found(reading, State.SENT, waiting, vanished, remark)
-    except Refused as error:  # the parent run of a sweep was deleted: there is nothing left to close
+    except Refused as error:  # the sweep's parent run was deleted, so it cannot be closed
         journal.remove()
         return _found(reading, State.REFUSED, vanished=vanished, remark=str(error))
     except StoreError as error:
@@ -191,71 +213,82 @@ def _found(
     return Found(reading.folder, name, state, reading.unsent if entries is None else entries, vanished, remark)
 
 
-def _elsewhere(reading: Reading, hosts: tuple[str, ...]) -> Found | None:
-    if reading.ended is not None or reading.host in (None, journals.host(), *hosts):
+def _on_another_host(reading: Reading, gone_hosts: Sequence[str]) -> Found | None:
+    """Return an open journal that a process on another host may be writing to; None if it is not one."""
+    if reading.ended is not None or reading.host in (None, journals.host(), *gone_hosts):
         return None
     return _found(reading, State.ELSEWHERE, remark=f"on {reading.host}")
 
 
-def _at_rest(reading: Reading) -> Found | None:
-    """A journal of which the store has all that it will take, and which is kept all the same."""
+def _kept(reading: Reading) -> Found | None:
+    """Return a journal that was sent and is kept, as entries were rejected or it can be resumed; None if not one."""
     if reading.unsent:
         return None
-    if reading.refused and reading.ended is not None and not reading.left:
+    if reading.refused and reading.ended is not None and not reading.is_unranked:
         return _found(reading, State.REFUSED, remark=reading.refused)
     return _found(reading, State.RESUMABLE) if reading.resumable else None
 
 
+def _finalize(reading: Reading, uri: str, parent: Tracker) -> list[str]:
+    """Rank and close a sweep whose process did not; return why there is no report: [] if there is one."""
+    from mnist_exp.sweeps import finalize
+
+    problem = finalize.close_vanished(reading, uri, parent)
+    return [f"there is no report: {type(problem).__name__}: {first_line(problem)}"] if problem else []
+
+
 def _uri(redacted: str) -> str:
-    """The URI of a journal's store, with the credentials that the environment has for it.
+    """Return the URI of a journal's store, with the credentials that the environment has for it.
 
     Raises:
-        StoreError: its database is gone.
+        StoreError: its database does not exist.
     """
-    database = store.sqlite_file(redacted)
+    database = sqlite.database_file(redacted)
     if database is not None and not database.exists():
         raise StoreError(f"{database} is gone: give the store's new place with --uri sqlite:///FILE")
-    now = store.resolve(None)
-    return now if store.without_credentials(now) == redacted else redacted
+    now = uri_from_config(None)
+    return now if without_credentials(now) == redacted else redacted
 
 
-def close_orphans(uri: str, gone: Sequence[str] = ()) -> Iterator[Record]:
-    """Close them as KILLED, as of their last sign of life, runs before sweeps; those of ``gone`` hosts at once.
+def close_vanished(backend: Backend, gone_hosts: Sequence[str] = ()) -> Iterator[Record]:
+    """Close runs without a journal here or a recent heartbeat, as KILLED at their last one; yield each, runs first.
 
-    One that was only cut off takes that back as soon as it reaches the store again (``MlflowTracker.alive``).
+    Runs of ``gone_hosts`` are closed however recent their heartbeat is. The next heartbeat of a run that was only
+    offline reopens it (``MlflowTracker.alive``).
 
     Raises:
         StoreError: the store is away.
     """
-    client = store.connect(uri)
-    for found in sorted(records.running(client), key=_is_sweep):
+    database = sqlite.database_file(backend.uri)
+    if database is not None and not database.exists():
+        return  # looking for runs would create a store
+    for found in sorted(queries.running(backend), key=lambda each: each.is_sweep):
         try:
-            if _closed(client, uri, found.run_id, gone):
+            if _closed(backend, found.run_id, gone_hosts):
                 yield found
-        except (Postponed, Refused):  # it waits for its runs, or was deleted
+        except (Postponed, Refused):  # a sweep whose runs are not all there yet, or a run that was deleted
             continue
 
 
-def _closed(client: "MlflowClient", uri: str, run_id: str, gone: Sequence[str]) -> bool:
-    """Close a run if it is one of them still: what came before may have taken a while."""
-    record = records.find(client, run_id)
-    last_s, key = record.last_sign_s, record.tags.get("journal")
+def _closed(backend: Backend, run_id: str, gone_hosts: Sequence[str]) -> bool:
+    """Close a run if it still counts as vanished, as closing the runs before it may have taken a while."""
+    record = backend.find(run_id)
+    last_s, key = record.heartbeat_s, record.tags.get("journal")
     if record.status != "RUNNING" or last_s is None or key is None or (journals.root() / key / LINES).exists():
         return False
-    if record.goes_on and record.tags.get("host") not in gone:
+    if record.goes_on and record.tags.get("host") not in gone_hosts:
         return False
-    tracker = MlflowTracker(client, uri, run_id)
-    if _is_sweep(record):
-        finalize.close(_sweep(record, uri), tracker, interrupted=True, time_ms=last_s * 1000, reason=VANISHED)
+    tracker = backend.tracker(run_id)
+    if record.is_sweep:
+        from mnist_exp.sweeps import finalize
+
+        sweep = _sweep(record, backend.uri)
+        finalize.close(sweep, tracker, interrupted=True, time_ms=last_s * 1000, reason=VANISHED)
     else:
-        if "failure" not in record.tags:  # it may have said why, and not that
+        if "failure" not in record.tags:  # it may have vanished after it wrote why it ended
             tracker.set_tags({"failure": VANISHED})
         tracker.close(Status.KILLED, last_s * 1000)
     return True
-
-
-def _is_sweep(record: Record) -> bool:
-    return record.tags.get("kind") == "sweep"
 
 
 def _sweep(record: Record, uri: str) -> Sweep:

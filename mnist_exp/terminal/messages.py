@@ -1,4 +1,7 @@
-"""Everything that a person sees in the terminal: what is used, how a run goes, how it ended."""
+"""The lines that a command prints: its data, the progress and result of each run, errors, and what to type next.
+
+Results go to standard output; warnings, errors and hints after a failure go to standard error. Tables: ``tables``.
+"""
 
 import math
 import shlex
@@ -19,51 +22,52 @@ from mnist_exp.base.text import abridged, redact, visible
 if TYPE_CHECKING:
     from mnist_exp.data.datasets import Dataset
     from mnist_exp.metrics import Epoch
-    from mnist_exp.runs.run import Job, Result
-    from mnist_exp.sweeps.recover import Found
-    from mnist_exp.tracking.mlflow.records import Record
+    from mnist_exp.runs.job import Job
+    from mnist_exp.runs.run import Result
+    from mnist_exp.sweeps.recover import Found, Recovered
+    from mnist_exp.tracking.protocols import Record
     from mnist_exp.tracking.spool.sender import Unsent
 
-# A pipe or a file has no width of its own: there, let tables be as wide as they need.
+# A pipe or a file has no width: 240 columns hold every table without wrapping.
 out = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 240)
 _err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
-# Where no terminal shows a moving bar, so many lines tell of a run, however many epochs it has.
+# About the number of lines for the epochs of a run if no terminal shows a progress bar.
 _PLAIN_LINES = 10
 
 
 def error(message: str) -> None:
-    """One line to standard error."""
+    """Print an error, as one line."""
     _err.print(f"[bold red]error:[/] {shown(message)}")
 
 
 def traceback(raised: Exception) -> None:
-    """Where a mistake of the program's own was raised, to standard error."""
+    """Print the traceback of an error in the program itself, without secrets."""
     sys.stderr.write(redact("".join(tracebacks.format_exception(raised))))
 
 
 def warning(message: str) -> None:
-    """One line to standard error."""
+    """Print a warning, as one line."""
     _err.print(f"[bold yellow]warning:[/] {shown(message)}")
 
 
 def dataset(data: "Dataset") -> None:
-    """What the runs learn from; in a frame where it is not the MNIST that was looked for."""
-    said = (
+    """Print which data set the runs use; five lines with a warning if it stands in for an MNIST that was not found."""
+    line = (
         f"data: {data.name}, {len(data.train):,} training and {len(data.test):,} test images "
         f"(sha256 {data.digest[:8]}) from {data.source}"
     )
     if data.fallback is None:
-        out.print(f"[bold]{shown(said)}[/]", soft_wrap=True)
+        out.print(f"[bold]{shown(line)}[/]", soft_wrap=True)
         return
     rule = "=" * 88
     reason = f"NOT MNIST: {data.fallback}"
-    for line in (rule, said, reason, f"Runs are kept apart, in the experiment {data.name!r}.", rule):
-        out.print(f"[bold yellow]{shown(line)}[/]", soft_wrap=True)
+    for each in (rule, line, reason, f"Runs are kept apart, in the experiment {data.name!r}.", rule):
+        out.print(f"[bold yellow]{shown(each)}[/]", soft_wrap=True)
 
 
-def sweep_begins(keys: list[str], total: int, *, looks: bool = False) -> None:
-    """One line: how many runs, over what, and whether it may be extended."""
+def sweep_begins(keys: "Sequence[str]", total: int, *, looks: bool = False) -> None:
+    """Print how many runs a sweep has, over which keys, and whether it may be extended (``looks``)."""
     jobs = f"{total} runs" if total else "runs"
     out.print(f"[bold]sweep:[/] {jobs} over {shown(', '.join(keys) or 'nothing')}", soft_wrap=True)
     if looks:
@@ -76,16 +80,22 @@ def sweep_begins(keys: list[str], total: int, *, looks: bool = False) -> None:
         )
 
 
-def sweep_resumes(keys: list[str], total: int) -> None:
-    """One line: that the last sweep of the same command goes on."""
+def sweep_resumes(keys: "Sequence[str]", total: int) -> None:
+    """Print that the last sweep of the same command is resumed."""
     out.print(f"[bold]sweep resumed:[/] {total} runs over {shown(', '.join(keys) or 'nothing')}")
 
 
 @contextmanager
 def epochs(job: "Job", total: int, done: int = 0) -> "Iterator[Callable[[Epoch], None]]":
-    """Show a run's epochs as they end: a bar on a terminal, plain lines elsewhere; ``done`` were before.
+    """Show a run's epochs as they are completed: a progress bar on a terminal, at most 11 lines elsewhere.
 
-    Yields what is to be called with each completed epoch.
+    Args:
+        job: the run.
+        total: number of epochs in all.
+        done: number of epochs that an earlier command completed.
+
+    Yields:
+        The function to call with each completed epoch.
     """
     title = visible(redact(f"run {job.number} of {job.total}  {job.name}" if job.total > 1 else job.name))
     if not out.is_terminal:
@@ -111,7 +121,7 @@ def epochs(job: "Job", total: int, done: int = 0) -> "Iterator[Callable[[Epoch],
 
 
 def run_ends(job: "Job", result: "Result") -> None:
-    """One line: what the run reached."""
+    """Print the result of a run: the accuracies of the weights that it keeps."""
     out.print(
         f"[green]✓[/] {_place(job)}[bold]{shown(job.name)}[/]  val_accuracy {result.kept.scores['val_accuracy']:.4f} "
         f"(epoch {result.kept.number})  test {result.test_accuracy:.4f}  {result.seconds:.1f} s",
@@ -120,7 +130,7 @@ def run_ends(job: "Job", result: "Result") -> None:
 
 
 def run_is_kept(job: "Job", record: "Record") -> None:
-    """One line: a run that an earlier command finished."""
+    """Print that a run was finished by an earlier command and is kept."""
     accuracy = record.figure("kept/val_accuracy", math.nan)
     epoch = f" (epoch {record.metrics['kept/epoch']:.0f})" if "kept/epoch" in record.metrics else ""
     out.print(
@@ -131,50 +141,65 @@ def run_is_kept(job: "Job", record: "Record") -> None:
 
 
 def run_is_elsewhere(job: "Job") -> None:
-    """One line: a run that another process is at."""
+    """Print that another process runs this job."""
     out.print(f"  {_place(job)}{shown(job.name)}  left to another process, which runs it now", soft_wrap=True)
 
 
 def run_fails(job: "Job", reason: str) -> None:
-    """One line to standard error, as soon as the run has failed: which, with what overrides, and why."""
+    """Print that a run failed: its number in the sweep, its overrides and the reason."""
     place = f"{job.number} of {job.total} " if job.total > 1 else ""
     overrides = " ".join(job.overrides) or "no overrides"
     _err.print(f"[bold red]✗ run {place}failed[/] ({shown(overrides)}): {shown(reason)}")
 
 
 def how_to_look(uri: str) -> None:
-    """The last line of every command that left runs behind: what shows the store at ``uri``."""
-    from mnist_exp.tracking.mlflow import store
+    """Print the command that shows the store at ``uri`` in the MLflow UI; the last line of a command that made runs."""
+    from mnist_exp.tracking.mlflow.client import uri_from_config, without_credentials
 
-    where = "" if uri == store.resolve(None) else f" --uri {store.without_credentials(uri)}"
+    where = "" if uri == uri_from_config(None) else f" --uri {without_credentials(uri)}"
     out.print(f"See it in the MLflow UI:  [bold]{shown(_command())} ui{shown(where)}[/]", soft_wrap=True)
 
 
 def journals_wait(count: int, reason: str) -> None:
-    """One line: how many runs a store does not have whole, and why."""
+    """Print how many runs have entries that were not sent, and why."""
     warning(f"{'1 run waits' if count == 1 else f'{count} runs wait'} to be sent: {reason}")
 
 
 def how_to_resume(words: "Sequence[str]") -> None:
-    """The last line after an interruption: what was given, as the command that goes on from there."""
+    """Print the command that resumes an interrupted one; ``words`` are those of the interrupted command."""
     command = shlex.join([*(each for each in words if not each.lstrip("+").startswith("resume=")), "resume=true"])
     _err.print(f"Interrupted. This goes on from there:  [bold]{shown(command)}[/]")
 
 
-def orphan(record: "Record") -> None:
-    """One line: a run that was closed because nobody gives a sign of life of it."""
+def recovered(found: "Recovered") -> None:
+    """Print which journals were sent and which runs closed before a command began, and how many runs wait."""
+    for each in found.journals:
+        if each.state != "waiting" and (each.vanished or each.state in ("sent", "ranked", "unreadable")):
+            journal(each)
+    if waiting := [each for each in found.journals if each.state == "waiting"]:
+        journals_wait(len(waiting), waiting[0].remark)
+    for record in found.closed:
+        closed_run(record)
+
+
+def closed_run(record: "Record") -> None:
+    """Print that a run without recent heartbeats was closed."""
     host = f" on {shown(record.tags['host'])}" if "host" in record.tags else ""
     out.print(f"[green]✓[/] {shown(record.name)}: its process{host} vanished, closed as KILLED", soft_wrap=True)
 
 
 def store_is_away(reason: str) -> None:
-    """Two lines: why no server hears of the runs for now, and what becomes of them."""
+    """Print that the store does not answer, and that runs are kept in journals until it does."""
     warning(reason)
     _err.print("Training goes on without it: runs are kept in journals, and sent as soon as it answers.")
 
 
 def unsent(waiting: "Sequence[tuple[str, Unsent]]") -> None:
-    """What of the runs the store does not have, and how it will."""
+    """Print how many entries of each run the store does not have, and the command that sends them.
+
+    Args:
+        waiting: names of runs, with their unsent entries; nothing is printed if it is empty.
+    """
     refused = [(name, each) for name, each in waiting if each.refused]
     away = [(name, each) for name, each in waiting if not each.refused]
     if away:
@@ -186,39 +211,39 @@ def unsent(waiting: "Sequence[tuple[str, Unsent]]") -> None:
 
 
 def postponed(reason: str) -> None:
-    """That a sweep is not ranked yet, and what ranks it."""
+    """Print that a sweep is not ranked yet, and the command that ranks it."""
     warning(f"the sweep is not ranked yet: {reason}")
     _err.print(f"Nothing is lost. What waits is sent, and the sweep ranked, by  [bold]{shown(_command())} sync[/]")
 
 
 def journal(found: "Found") -> None:
-    """One line: what became of a journal, or what it waits for."""
+    """Print what became of a journal, or what it waits for."""
     name, entries, folder = shown(found.name), f"{found.entries} entries", shown(str(found.folder))
     vanished = "its process vanished, closed as KILLED; " if found.vanished else ""
     remark = f" ({shown(found.remark)})" if found.remark else ""
     sent = vanished.removesuffix("; ") if found.vanished and not found.entries else f"{vanished}{entries} sent"
     waits = f"{entries} wait" if found.entries else "waits"
-    said = {
+    lines = {
         "running": f"{name}: goes on",
-        "on another host": f"{name}: goes on {shown(found.remark)}, as far as can be told from here",
+        "on another host": f"{name}: goes on {shown(found.remark)}; from here its process cannot be checked",
         "waiting": f"[yellow]{name}[/]: {waits}{remark}",
         "sent": f"[green]✓[/] {name}: {sent}{remark}",
         "ranked": f"[green]✓[/] {name}: {vanished}the sweep is ranked and closed{remark}",
-        "resumable": f"[green]✓[/] {name}: {vanished}can be taken up again with resume=true{remark}",
-        "refused": f"[red]{name}[/]: {vanished}the store will not take all of it{remark}, see {folder}",
+        "resumable": f"[green]✓[/] {name}: {vanished}can be resumed with resume=true{remark}",
+        "refused": f"[red]{name}[/]: {vanished}the store rejected part of it{remark}, see {folder}",
         "unreadable": f"[red]{name}[/]: {folder} cannot be read{remark}",
     }
-    out.print(said[found.state], soft_wrap=True)
+    out.print(lines[found.state], soft_wrap=True)
 
 
 def links(named: Mapping[str, str]) -> None:
-    """Addresses to open in a browser, one a line."""
+    """Print names and addresses to open in a browser, each on its own line."""
     for name, address in named.items():
         out.print(f"  {shown(name)}\n    [bold]{shown(address)}[/]", soft_wrap=True)
 
 
 def shown(text: str, limit: int = 1000) -> str:
-    """Text that may come from anywhere, as rich prints it: no markup, nothing a terminal obeys, no secret, no flood."""
+    """Make untrusted text safe to print with rich: no markup, no control characters, no secrets, a bounded length."""
     return escape(abridged(visible(redact(text)), limit))
 
 
@@ -227,7 +252,7 @@ def _place(job: "Job") -> str:
 
 
 def _command() -> str:
-    """``mnist-exp`` as this user can type it: by name where it is on the path, else where it lies."""
+    """Return how to call ``mnist-exp``: its name if it is on the path, else the file beside this interpreter."""
     beside = Path(sys.executable).parent / "mnist-exp"
     if shutil.which("mnist-exp") or not beside.exists():
         return "mnist-exp"
@@ -240,7 +265,7 @@ def _plain_line(total: int) -> "Callable[[Epoch], None]":
 
     def show(epoch: "Epoch") -> None:
         if epoch.number % every == 0 or epoch.number in (1, total):
-            # The first epoch is no measure: it holds what is done once.
+            # No estimate after the first epoch: it includes compiling the training step.
             left = f"  {(total - epoch.number) * epoch.seconds:.0f} s left" if 1 < epoch.number < total else ""
             out.print(f"  epoch {epoch.number}/{total}  {_scores(epoch)}{left}", soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""The tables that a person sees in the terminal: sweeps ranked and compared, claims judged, journals that wait."""
+"""Tables printed in the terminal: the ranking and comparison of a sweep, published claims, journals."""
 
 import math
 from collections.abc import Sequence
@@ -10,19 +10,19 @@ from rich.table import Table
 from mnist_exp.terminal.messages import out, shown
 
 if TYPE_CHECKING:
-    from mnist_exp.analysis.claims import ClaimAnswer
+    from mnist_exp.analysis.claims import ClaimResult
     from mnist_exp.analysis.comparison import Comparison
     from mnist_exp.analysis.next_step import NextStep
     from mnist_exp.analysis.ranking import Leaderboard
     from mnist_exp.statistics.components import Components
-    from mnist_exp.statistics.conclusion import Against
+    from mnist_exp.statistics.conclusion import AgainstFirst
     from mnist_exp.sweeps.recover import Found
 
 _STYLE: dict[str, Any] = {"title_justify": "left", "title_style": "bold", "box": SIMPLE_HEAD}
 
 
 def leaderboard(board: "Leaderboard") -> None:
-    """The ranking of a sweep, as a table of the keys that differ and what was reached."""
+    """Print the ranking of a sweep's runs: rank, the keys that differ, metrics."""
     from mnist_exp.analysis.ranking import COLUMNS
 
     table = Table(title="Ranked by the validation accuracy of the weights that were kept", **_STYLE)
@@ -45,39 +45,45 @@ def leaderboard(board: "Leaderboard") -> None:
 
 
 def comparison(result: "Comparison", step: "NextStep | None" = None) -> None:
-    """Configurations over their replicates: the ranking, the verdicts, and what would decide the rest."""
+    """Print the ranking of configurations with their verdicts, the conclusion, and the next step.
+
+    Args:
+        result: the configurations.
+        step: the sweep that would decide what is undecided; None if there is none.
+    """
     from mnist_exp.statistics.conclusion import percent
 
-    judged = result.verdicts.result is not None
+    has_verdicts = result.verdicts.result is not None
     table = Table(title=f"Ranked by the mean {result.measure.words()}", **_STYLE)
     table.add_column("#", justify="right")
     for key in result.keys:
         table.add_column(shown(key), overflow="fold")
-    for heading in ("n", "mean", "95 % interval", "min .. max", *(["best set"] if judged else [])):
+    for heading in ("n", "mean", "95 % interval", "min .. max", *(["best set"] if has_verdicts else [])):
         table.add_column(heading, justify="left" if heading == "best set" else "right")
-    table.add_column(f"to the first [{percent(1 - result.verdicts.level)}, all pairs]" if judged else "to the first")
+    level = f" [{percent(1 - result.verdicts.level)}, all pairs]" if has_verdicts else ""
+    table.add_column(f"minus the first{level}")
     for heading in ("verdict", "beats the first"):
         table.add_column(heading)
     for rank, row in enumerate(result.rows, 1):
         params = [shown(row.params.get(key, "")) for key in result.keys]
         if row.spread is None:
-            ended = f"[red]{shown(row.how_others_ended())}[/]"
-            table.add_row("-", *params, "0", *[""] * (5 if judged else 4), ended, "")
+            failures = f"[red]{shown(row.failures_in_words())}[/]"
+            table.add_row("-", *params, "0", *[""] * (5 if has_verdicts else 4), failures, "")
             continue
         spread, against = row.spread, row.against_first
-        others = f" [red]({shown(row.how_others_ended())})[/]" if row.others else ""
+        failures = f" [red]({shown(row.failures_in_words())})[/]" if row.without_value else ""
         table.add_row(
             str(rank),
             *params,
-            f"{spread.n}{others}",
+            f"{spread.n}{failures}",
             f"{spread.mean:.4f}",
             f"{'~ ' if spread.approximate else ''}{spread.low:.4f} .. {spread.high:.4f}" if spread.has_interval else "",
             f"{spread.min:.4f} .. {spread.max:.4f}" if spread.n > 1 else "",
-            *([row.in_best_set()] if judged else []),
+            *([row.best_set_in_words()] if has_verdicts else []),
             against.interval() if against else "",
             shown(against.words()) if against else "",
             _chance(against),
-            style="bold" if row.is_best and row.is_judged else None,
+            style="bold" if row.in_best_set and row.is_judged else None,
         )
     out.print(table)
     if any(row.spread and row.spread.approximate and row.spread.has_interval for row in result.rows):
@@ -89,8 +95,8 @@ def comparison(result: "Comparison", step: "NextStep | None" = None) -> None:
 
 
 def components(found: "Components") -> None:
-    """Where the spread between the runs of a crossed sweep comes from."""
-    table = Table(title="Where the spread comes from", **_STYLE)
+    """Print the variance components of a crossed sweep."""
+    table = Table(title="Sources of the variance between runs", **_STYLE)
     for heading in ("source", "seeds", "standard deviation", "share of the variance"):
         table.add_column(heading, justify="left" if heading == "source" else "right")
     for name, deviation, share in found.rows():
@@ -99,21 +105,26 @@ def components(found: "Components") -> None:
 
 
 def next_step(step: "NextStep | None") -> None:
-    """What would decide what is undecided, if there is something."""
+    """Print the command of the sweep that would decide what is undecided; nothing for None."""
     if step is not None:
         out.print(f"{shown(step.why)}\n  [bold]{shown(step.command, 2000)}[/]", soft_wrap=True)
 
 
-def verdicts(answers: "Sequence[ClaimAnswer]", caveats: "Sequence[str]") -> None:
-    """Print the published claims: each with its figures, ours, and its verdict."""
+def claims(results: "Sequence[ClaimResult]", caveats: "Sequence[str]") -> None:
+    """Print the published claims, each with the published figures, ours, and its verdict.
+
+    Args:
+        results: every claim, judged.
+        caveats: reasons why this may not reproduce what was published.
+    """
     from mnist_exp.statistics.estimates import APPROXIMATE_BELOW
 
     table = Table(title="The published claims", show_lines=False, **_STYLE)
     for heading in ("", "published", "ours: mean", "95 % interval", "min .. max", "percentile", "n", "verdict"):
         table.add_column(heading, justify="left" if heading in ("", "verdict") else "right")
-    for number, claim in enumerate(answers, 1):
+    for number, claim in enumerate(results, 1):
         table.add_row(f"[bold]{number}. {shown(claim.says)}[/]", *[""] * 6, f"[bold]{claim.verdict}[/]")
-        for each in claim.answers:
+        for each in claim.checks:
             spread, decimals = each.spread, "+.4f" if each.check.than else ".4f"
             reason = each.reason()
             table.add_row(
@@ -130,7 +141,7 @@ def verdicts(answers: "Sequence[ClaimAnswer]", caveats: "Sequence[str]") -> None
             )
     out.print(table)
     note = "Intervals of differences are simultaneous, the others are t intervals of the mean."
-    if any(each.approximate for claim in answers for each in claim.answers):
+    if any(each.approximate for claim in results for each in claim.checks):
         note += f" ~ approximate: fewer than {APPROXIMATE_BELOW} replicates."
     out.print(note, soft_wrap=True)
     for caveat in caveats:
@@ -138,7 +149,7 @@ def verdicts(answers: "Sequence[ClaimAnswer]", caveats: "Sequence[str]") -> None
 
 
 def journals(found: "Sequence[Found]") -> None:
-    """Every journal, as a table."""
+    """Print the state of every journal."""
     if not found:
         out.print("Nothing waits.")
         return
@@ -151,16 +162,15 @@ def journals(found: "Sequence[Found]") -> None:
     out.print(table)
 
 
-def _chance(against: "Against | None") -> str:
-    """How likely one more run of a configuration beats one of the first, with its interval."""
+def _chance(against: "AgainstFirst | None") -> str:
+    """Return the probability that one more run beats one more run of the first: ``12% (0% to 53%)``."""
     if against is None or math.isnan(against.chance_low):
         return ""
     return f"{against.chance:.0%} ({against.chance_low:.0%} to {against.chance_high:.0%})"
 
 
 def _cell(metric: str, value: float | None) -> str:
-    if value is None:
-        return ""
-    if metric.endswith("/epoch"):
-        return f"{value:.0f}"
-    return f"{value:.1f}" if metric.endswith("seconds") else f"{value:.4f}"
+    """Return a metric as the ranking shows it; an empty text for None."""
+    from mnist_exp import metrics
+
+    return "" if value is None else metrics.shown(metric, value)

@@ -1,34 +1,31 @@
-"""What a run may say to the place that keeps it."""
+"""What a run may write (``Tracker``), and what a store of runs can be asked (``Backend``)."""
 
+import math
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
-
-from mnist_exp.base.errors import Refused, StoreError
+from typing import TYPE_CHECKING, Protocol, overload
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mnist_exp.data.datasets import Dataset
 
 ParamValue = str | int | float | bool | None
 Content = bytes | Callable[[], bytes]
-"""A file's bytes, or what will make them when they are to be kept."""
+"""The bytes of a file, or a function that makes them when the file is written."""
 
 ModelFolder = Path | Callable[[Path], None]
-"""A folder with an MLflow model in it, or what will save one to a folder."""
+"""A folder with an MLflow model in it, or a function that saves one to a folder."""
 
+INFINITE = sys.float_info.max
+"""What MLflow keeps in place of an infinite value."""
 
-def as_override(value: ParamValue) -> str:
-    """A param's value as it would be typed on a command line."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return str(value).lower()
-        case _:
-            return str(value)
+SILENT_S = 900
+"""A run without a heartbeat for so many seconds (30 heartbeat intervals) is taken for vanished."""
 
 
 class Status(StrEnum):
@@ -45,7 +42,7 @@ class Measurement:
 
     Attributes:
         metrics: values by name.
-        step: epochs completed, from 1; 0 for figures of the run as a whole.
+        step: epochs completed, from 1; 0 for metrics of the run as a whole.
         time_ms: when, in milliseconds since 1970.
     """
 
@@ -60,8 +57,8 @@ class DatasetInput:
 
     Attributes:
         digest: SHA-256 of its content, as hex.
-        source: where it was read.
-        images: how many, by part.
+        source: file, folder or library that it was read from.
+        images: their number, by part (``train``, ``test``).
     """
 
     name: str
@@ -71,9 +68,103 @@ class DatasetInput:
 
     @classmethod
     def of(cls, dataset: "Dataset") -> "DatasetInput":
-        """What is to be known of ``dataset``."""
+        """Describe ``dataset``."""
         images = {"train": len(dataset.train), "test": len(dataset.test)}
         return cls(dataset.name, dataset.digest, dataset.source, images)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The jobs of a sweep.
+
+    Attributes:
+        keys: the config keys that vary.
+        total: number of jobs; 0 if a search decides that as it goes.
+    """
+
+    keys: Sequence[str]
+    total: int
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a run is created from: the first entry of its journal.
+
+    Attributes:
+        key: name of its journal, and the run's tag ``journal``: by it the run is found again.
+        uri: the store that it is for, without credentials.
+        experiment: name of its MLflow experiment.
+        parent: the key of its sweep's parent run; None for a single run.
+        tags: those that it is created with.
+        began_ms: milliseconds since 1970.
+        host: the machine that it began on.
+        jobs: those of the sweep, if this is a sweep's parent run.
+    """
+
+    key: str
+    name: str
+    uri: str
+    experiment: str
+    parent: str | None
+    tags: Mapping[str, str]
+    began_ms: int
+    host: str
+    jobs: Grid | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run, read from a store.
+
+    Attributes:
+        status: MLflow's: RUNNING, FINISHED, FAILED or KILLED.
+        params: as text, the way they would be typed on a command line.
+        metrics: the last value of each.
+        ended_ms: when it ended, in milliseconds since 1970; None while it runs.
+    """
+
+    run_id: str
+    experiment_id: str
+    name: str
+    status: str
+    params: dict[str, str]
+    metrics: dict[str, float]
+    tags: dict[str, str]
+    ended_ms: int | None = None
+
+    @overload
+    def figure(self, metric: str) -> float | None: ...
+    @overload
+    def figure(self, metric: str, missing: float) -> float: ...
+    def figure(self, metric: str, missing: float | None = None) -> float | None:
+        """Return the last value of a metric. A run that logged no ``kept/...`` kept the weights of its last epoch."""
+        return self.metrics.get(metric, self.metrics.get(metric.removeprefix("kept/"), missing))
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether it is the parent run of a sweep."""
+        return self.tags.get("kind") == "sweep"
+
+    @property
+    def is_range_test(self) -> bool:
+        """Whether it was a learning-rate range test, whose accuracy does not describe a model."""
+        return self.params.get("lr") == "range_test"
+
+    @property
+    def heartbeat_s(self) -> int | None:
+        """Unix time of its last heartbeat, in seconds; None if it sends none."""
+        text = self.tags.get("heartbeat", "")
+        return int(text) if text.isdecimal() else None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it runs, and its last heartbeat is recent."""
+        return self.status == "RUNNING" and self.heartbeat_s is not None and time.time() - self.heartbeat_s < SILENT_S
+
+
+def as_logged(value: float) -> float:
+    """Return the value that a run logged, from the one that MLflow keeps: it keeps no infinity."""
+    return math.copysign(math.inf, value) if abs(value) >= INFINITE else value
 
 
 class Tracker(Protocol):
@@ -85,108 +176,99 @@ class Tracker(Protocol):
 
     @property
     def run_id(self) -> str:
-        """What the run is found by."""
+        """The id that the run is found by."""
         ...
 
     def log_params(self, params: Mapping[str, ParamValue]) -> None:
-        """Record what the run was given."""
+        """Write params. Raises Refused if one has another value already."""
         ...
 
     def log_metrics(self, *measurements: Measurement) -> None:
-        """Record what was measured."""
+        """Write metrics."""
         ...
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Record what else is to be known of the run; a later value replaces an earlier one."""
+        """Write tags; a later value replaces an earlier one."""
         ...
 
     def log_artifact(self, path: str, content: Content) -> None:
-        """Keep a file under ``path``, such as ``data/samples.png``."""
+        """Write a file; ``path`` is relative to the run's artifacts, such as ``data/samples.png``."""
         ...
 
     def log_dataset(self, dataset: DatasetInput, context: str) -> None:
-        """Record that ``dataset`` was used, for ``context`` (``training``)."""
+        """Write that ``dataset`` was used, for ``context`` (``training``)."""
         ...
 
     def log_model(self, model: ModelFolder) -> None:
-        """Keep the run's model; a run has one."""
+        """Write the run's model; a run has one."""
         ...
 
     def close(self, status: Status, time_ms: int | None = None) -> None:
-        """End the run; at ``time_ms`` (milliseconds since 1970) where that is not now."""
+        """End the run; at ``time_ms``, milliseconds since 1970, if that is not now."""
         ...
 
     def resume(self) -> None:
-        """Take a run up again that was closed; the tags that say why it had ended go."""
+        """Make a closed run a running one again, and remove the tags that say why it had ended."""
         ...
 
     def alive(self) -> None:
-        """Give a sign of life; what others took a long silence for is taken back."""
+        """Write a heartbeat. A run that was closed for lack of heartbeats becomes a running one again."""
         ...
 
 
-@dataclass
-class MemoryTracker:
-    """A tracker that keeps everything in plain attributes: for tests, and to look at a run without a store."""
+class Backend(Protocol):
+    """A store of runs. Creating one does not connect: the first call does, and creates or mends the store if needed.
 
-    run_id: str = "in-memory"
-    params: dict[str, ParamValue] = field(default_factory=dict)
-    metrics: dict[str, dict[int, float]] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-    artifacts: dict[str, bytes] = field(default_factory=dict)
-    datasets: dict[str, DatasetInput] = field(default_factory=dict)
-    model: ModelFolder | None = None
-    status: Status | None = None
-    ended_ms: int | None = None
+    Conditions are MLflow's filters, which users type as well (``params.model = 'cnn'``). Every method may raise
+    :class:`~mnist_exp.base.errors.StoreError`, and its leaves StoreAway (no answer, retried later) and Refused
+    (rejected permanently).
+    """
 
-    def log_params(self, params: Mapping[str, ParamValue]) -> None:
-        """Keep params; a param that has another value already is refused."""
-        self._must_be_open()
-        for key, value in params.items():
-            if self.params.setdefault(key, value) != value:
-                raise Refused(f"param {key} is {self.params[key]!r} already. Received: {value!r}")
+    @property
+    def uri(self) -> str:
+        """Where it is, with credentials."""
+        ...
 
-    def log_metrics(self, *measurements: Measurement) -> None:
-        """Keep metrics under their step."""
-        self._must_be_open()
-        for measurement in measurements:
-            for name, value in measurement.metrics.items():
-                self.metrics.setdefault(name, {})[measurement.step] = value
+    def connect(self) -> None:
+        """Connect now. Raises StoreAway if no server answers."""
+        ...
 
-    def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Keep tags."""
-        self._must_be_open()
-        self.tags.update(tags)
+    def experiment(self, name: str) -> str:
+        """Get or create the experiment called ``name``; return its id. Raises StoreError if it was deleted."""
+        ...
 
-    def log_artifact(self, path: str, content: Content) -> None:
-        """Keep a file's content."""
-        self._must_be_open()
-        self.artifacts[path] = content if isinstance(content, bytes) else content()
+    def experiments(self) -> list[str]:
+        """Return the ids of all experiments, however many there are."""
+        ...
 
-    def log_dataset(self, dataset: DatasetInput, context: str) -> None:
-        """Keep the data set under its context."""
-        self._must_be_open()
-        self.datasets[context] = dataset
+    def open_run(self, opening: Opening) -> Tracker:
+        """Get or create the run with this key, and before it its sweep's parent run. Raises Refused if deleted."""
+        ...
 
-    def log_model(self, model: ModelFolder) -> None:
-        """Keep the folder, or what will fill one."""
-        self._must_be_open()
-        self.model = model
+    def tracker(self, run_id: str) -> Tracker:
+        """Return a tracker that writes to an existing run."""
+        ...
 
-    def close(self, status: Status, time_ms: int | None = None) -> None:
-        """Refuse everything from now on, but to be closed the same way again."""
-        if self.status is not status:
-            self._must_be_open()
-        self.status, self.ended_ms = status, time_ms
+    def find(self, run_id: str) -> Record:
+        """Return the run with this id. Raises Refused if there is none."""
+        ...
 
-    def resume(self) -> None:
-        """Accept everything again."""
-        self.status = self.ended_ms = None
-        self.tags = {name: value for name, value in self.tags.items() if not name.startswith("failure")}
+    def find_key(self, key: str) -> Record | None:
+        """Return the run with this key, in any experiment; None if there is none. Raises Refused if deleted."""
+        ...
 
-    def alive(self) -> None:
-        """Nobody waits for a sign of life."""
+    def search(self, condition: str = "", *, newest: int | None = None) -> list[Record]:
+        """Return the runs that meet a condition, in the order they began; or only the ``newest``, newest first."""
+        ...
 
-    def _must_be_open(self) -> None:
-        if self.status is not None:
-            raise StoreError(f"run {self.run_id} is closed: it ended {self.status}")
+    def history(self, run_ids: Sequence[str], metrics: Sequence[str]) -> "pd.DataFrame":
+        """Return a row for each epoch: ``run_id``, ``epoch`` (from 1), a column for each metric, NaN if not logged."""
+        ...
+
+    def artifact(self, run_id: str, path: str) -> bytes | None:
+        """Return the content of a run's file; None if it has no such file."""
+        ...
+
+    def link(self, record: Record) -> str:
+        """Return the address of a run's page in the MLflow UI."""
+        ...

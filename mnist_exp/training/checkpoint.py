@@ -1,9 +1,8 @@
-"""Where training can be taken up again: all that the next epoch depends on, in one file.
+"""Checkpoints: one file with everything that the next epoch depends on, from which a run is resumed.
 
-The order of an epoch is a function of its seed and number, and so is its rate; what else an epoch depends on are the
-weights, the optimizer's variables and what early stopping remembers. With ``training.keep=best``, the result of a run
-also depends on the best weights so far. A run that goes on from a checkpoint ends with the same bits as one that was
-never interrupted.
+The order of an epoch and its learning rate follow from its seed and number. Besides, an epoch depends on the weights,
+the optimizer's variables and the state of early stopping, and with ``training.keep=best`` the result of a run depends
+on the best weights so far. A resumed run ends with the same bits as one that was never interrupted.
 """
 
 import json
@@ -21,30 +20,31 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist_exp.metrics import Epoch, History
+from mnist_exp.metrics import OBJECTIVE, Epoch, History
 
 log = logging.getLogger(__name__)
 
-# What share of training may be spent looking at the weights; writing them is another thread's work.
+# Share of the training time that copying the state may take; a thread writes it.
 _SHARE = 0.008
 
-# However long one look took on a busy machine: no more than this has to be trained again.
-_LONGEST_S = 1.0
+# The longest pause between two copies, on however busy a machine: no more than that is trained again.
+_LONGEST_PAUSE_S = 1.0
 
+# The state of Keras's early stopping.
 _STOPPER = ("wait", "best", "best_epoch")
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A run after one of its epochs.
+    """The state of a run after one of its epochs.
 
     Attributes:
-        epochs: those completed.
-        weights: of the network, in Keras's order.
+        epochs: the completed ones.
+        weights: those of the network, in Keras's order.
         optimizer: the optimizer's variables, in Keras's order.
-        stopper: what early stopping remembers, empty without it.
-        stopped: whether it ended training.
-        best: the weights of the epoch with the highest val_accuracy; empty with ``training.keep=last``.
+        stopper: the state of early stopping; empty without it.
+        stopped: whether early stopping ended training.
+        best: the weights of the epoch with the highest ``metrics.OBJECTIVE``; empty with ``training.keep=last``.
     """
 
     epochs: Sequence[Epoch]
@@ -55,30 +55,30 @@ class Checkpoint:
     best: Sequence[NDArray[Any]] = ()
 
     def save(self, file: Path) -> None:
-        """Write it whole or not at all; it outlasts a power cut."""
-        told = {"epochs": [asdict(epoch) for epoch in self.epochs], "stopper": self.stopper, "stopped": self.stopped}
+        """Write it to a file, whole or not at all, and to the disk before this returns. Raises OSError."""
+        state = {"epochs": [asdict(epoch) for epoch in self.epochs], "stopper": self.stopper, "stopped": self.stopped}
         arrays = {f"weights_{n}": array for n, array in enumerate(self.weights)}
         arrays |= {f"optimizer_{n}": array for n, array in enumerate(self.optimizer)}
         arrays |= {f"best_{n}": array for n, array in enumerate(self.best)}
         beside = file.with_name(f"{file.name}.new")
         with beside.open("wb") as out:
-            np.savez(out, allow_pickle=False, told=np.array(json.dumps(told)), **arrays)
+            np.savez(out, allow_pickle=False, state=np.array(json.dumps(state)), **arrays)
             out.flush()
             os.fsync(out.fileno())
         beside.replace(file)
 
 
 def load(file: Path) -> Checkpoint | None:
-    """The checkpoint in a file; None where there is none, or none that is whole. Runs no code from the file."""
+    """Read the checkpoint in a file; None if there is no file, or it is damaged. Runs no code from the file."""
     try:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
-            told = json.loads(str(arrays["told"]))
+            state = json.loads(str(arrays["state"]))
             kinds = {
                 kind: [arrays[f"{kind}_{n}"] for n in range(sum(name.startswith(kind) for name in arrays.files))]
                 for kind in ("weights", "optimizer", "best")
             }
-            epochs = [Epoch(**epoch) for epoch in told["epochs"]]
-            return Checkpoint(epochs, stopper=told["stopper"], stopped=bool(told["stopped"]), **kinds)
+            epochs = [Epoch(**epoch) for epoch in state["epochs"]]
+            return Checkpoint(epochs, stopper=state["stopper"], stopped=bool(state["stopped"]), **kinds)
     except FileNotFoundError:
         return None
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
@@ -87,20 +87,22 @@ def load(file: Path) -> Checkpoint | None:
 
 
 class BestWeights(keras.callbacks.Callback):
-    """Copies the weights after each epoch whose val_accuracy is higher than in all epochs before it.
+    """Copies the weights after each epoch whose ``metrics.OBJECTIVE`` is higher than in all epochs before it.
 
-    Of epochs with equal val_accuracy the earliest counts, as in :meth:`~mnist_exp.metrics.History.best`. Keep
-    it before :class:`Checkpoints`.
+    Of epochs with equal values the earliest counts, as in :meth:`~mnist_exp.metrics.History.best`. Keep it before
+    :class:`Checkpoints` among the callbacks.
 
     Attributes:
         weights: of the network after its best epoch, in Keras's order; empty before the first epoch. Replaced, never
             changed in place: the thread of :class:`Checkpoints` reads them.
-
-    Raises:
-        ValueError: if the checkpoint ``done`` holds no best weights: it was written with ``training.keep=last``.
     """
 
     def __init__(self, done: Checkpoint | None) -> None:
+        """Begin anew, or go on from the checkpoint ``done``.
+
+        Raises:
+            ValueError: it has no best weights, as it was written with ``training.keep=last``.
+        """
         super().__init__()
         self.weights: Sequence[NDArray[Any]] = ()
         self._highest = np.float32(-np.inf)
@@ -108,90 +110,92 @@ class BestWeights(keras.callbacks.Callback):
             if not done.best:
                 raise ValueError("training.keep=best must go on from a checkpoint with best weights. Received: none")
             self.weights = done.best
-            self._highest = np.float32(History(list(done.epochs)).best().scores["val_accuracy"])
+            self._highest = np.float32(History(list(done.epochs)).best().scores[OBJECTIVE])
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
         """Copy the weights if this epoch is the best so far."""
         assert logs is not None, "Keras passes logs to every epoch's end"
-        accuracy = np.float32(logs["val_accuracy"])  # float32 as in Keras, so it compares exactly with a checkpoint's
-        if accuracy > self._highest:
-            self._highest = accuracy
+        reached = np.float32(logs[OBJECTIVE])  # float32 as in Keras, so it compares exactly with a checkpoint's
+        if reached > self._highest:
+            self._highest = reached
             self.weights = weights_of(self.model)
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Looks at a run after its epochs, as often as its share of the time allows, and writes what it sees to a file.
+    """Copies the state of a run after its epochs, as often as a share of the time allows; a thread writes it to a file.
 
-    Keep it behind the callback that fills ``history``. Writing happens in a thread, the last look first; once training
-    has ended, :meth:`finish` waits for it.
+    Keep it behind the callback that fills ``history``. If the thread is slower than training, it writes the latest
+    state and passes over older ones. After training, :meth:`finish` waits for the last one.
 
     Attributes:
-        stopper: the early stopping to remember; whoever trains sets it.
-        best: the best weights to remember; set by ``engine.train`` with ``training.keep=best``.
-        looks_at_every_epoch: whether the share of the time does not matter.
+        file: where checkpoints are written.
+        stopper: the early stopping whose state is part of them; set by ``engine.train``.
+        best: the best weights; set by ``engine.train`` with ``training.keep=best``.
+        every_epoch: whether the state is copied after every epoch, however long that takes.
     """
 
     def __init__(self, file: Path, history: History) -> None:
+        """Start the thread. ``history`` has the run's epochs as they are completed."""
         super().__init__()
         self.stopper: keras.callbacks.EarlyStopping | None = None
         self.best: BestWeights | None = None
-        self.looks_at_every_epoch = False
-        self._file = file
+        self.every_epoch = False
+        self.file = file
         self._history = history
-        self._next_look = 0.0
-        self._seen: Checkpoint | None = None
+        self._next_copy = 0.0
+        self._copied: Checkpoint | None = None
         self._finished = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._write, name="checkpoints", daemon=True)
         self._thread.start()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:  # noqa: ARG002
-        """Look, if it is time again."""
+        """Copy the state, if it is time for it."""
         began = time.perf_counter()
-        if began < self._next_look and not self.looks_at_every_epoch:
+        if began < self._next_copy and not self.every_epoch:
             return
-        seen = see(self.model, self._history, self.stopper, self.best)
+        state = state_of(self.model, self._history, self.stopper, self.best)
         with self._changed:
-            self._seen = seen
+            self._copied = state
             self._changed.notify()
         ended = time.perf_counter()
-        if epoch:  # the first look takes longer than all others
-            self._next_look = ended + min((ended - began) / _SHARE, _LONGEST_S)
+        if epoch:  # the first copy takes longer than all others
+            self._next_copy = ended + min((ended - began) / _SHARE, _LONGEST_PAUSE_S)
 
     def finish(self) -> None:
-        """Wait until the last look is in the file."""
+        """Wait until the last state is written."""
         with self._changed:
             self._finished = True
             self._changed.notify()
         self._thread.join()
 
     def _write(self) -> None:
-        while (seen := self._next()) is not None:
+        while (state := self._next()) is not None:
             try:
-                seen.save(self._file)
+                state.save(self.file)
             except OSError as error:  # a full disk; that is no reason to end training
-                log.warning("no checkpoint could be written to %s: %s", self._file, error.strerror)
+                log.warning("no checkpoint could be written to %s: %s", self.file, error.strerror)
 
     def _next(self) -> Checkpoint | None:
-        """What was seen since the last time, however long that takes; None once there will be no more."""
+        """Wait for the next state and return it; None after the last one."""
         with self._changed:
-            self._changed.wait_for(lambda: self._finished or self._seen)
-            seen, self._seen = self._seen, None
-            return seen
+            self._changed.wait_for(lambda: self._finished or self._copied)
+            state, self._copied = self._copied, None
+            return state
 
 
 def weights_of(model: keras.Model) -> list[NDArray[Any]]:
-    """Copies of the network's weights, in Keras's order, of a model that is being trained by either engine."""
+    """Copy the network's weights, in Keras's order, of a model that either engine trains."""
     return [variable.numpy() for variable in getattr(model, "network", model).weights]
 
 
-def see(
+def state_of(
     model: keras.Model,
     history: History,
     stopper: keras.callbacks.EarlyStopping | None,
     best: BestWeights | None,
 ) -> Checkpoint:
-    """The checkpoint of a model that is being trained, whichever engine trains it."""
+    """Copy the state of a model that either engine trains; arguments as the attributes of :class:`Checkpoints`."""
     return Checkpoint(
         epochs=tuple(history.epochs),
         weights=weights_of(model),
@@ -203,14 +207,15 @@ def see(
 
 
 class ResumableEarlyStopping(keras.callbacks.EarlyStopping):
-    """Keras's early stopping, which may remember the epochs of an earlier process."""
+    """Keras's early stopping, which can go on from the state that it had in an earlier process."""
 
-    def __init__(self, remembered: Mapping[str, Any], **settings: Any) -> None:
+    def __init__(self, state: Mapping[str, Any], **settings: Any) -> None:
+        """Take Keras's ``settings``, and the ``state`` in a checkpoint; empty to begin anew."""
         super().__init__(**settings)
-        self._remembered = dict(remembered)
+        self._state = dict(state)
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Begin where the checkpoint was."""
+        """Restore the state, which Keras resets here."""
         super().on_train_begin(logs)
-        for name, value in self._remembered.items():
+        for name, value in self._state.items():
             setattr(self, name, value)

@@ -1,12 +1,12 @@
 """One epoch in one compiled call: Keras's own ``fit``, with a whole epoch for a batch.
 
-Plain ``fit`` spends nearly all of its time between the batches of networks as small as these. Here, what ``fit`` takes
+With networks as small as these, plain ``fit`` spends nearly all of its time between batches. Here, what ``fit`` takes
 for a batch is the order of a whole epoch, and :meth:`EpochModel.train_step` loops over Keras's own ``train_step``
-inside one compiled program, with the images already on the device. Optimizers, metrics and callbacks are Keras's and
-see what they would see otherwise, an epoch at a time.
+inside one compiled program, with the images already on the device. Optimizers, metrics and callbacks are Keras's own,
+and are called as with plain ``fit``, once per epoch.
 
-Learning rate, weights, images and order are inputs of that program. A run of the same shape as an earlier one finds it
-ready (:func:`program`), so that a sweep compiles once for every shape, not for every run.
+Learning rate, weights, images and order are inputs of that program. Runs of the same shape share it (:func:`program`):
+a sweep compiles once per shape, not once per run.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,15 +19,17 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from mnist_exp import metrics
 from mnist_exp.config.schema import CnnConfig, MlpConfig, RunConfig
 from mnist_exp.config.schema import OptimizerConfig as Optimizer
 from mnist_exp.data.datasets import Examples, Split
+from mnist_exp.metrics import Metric
 from mnist_exp.training import networks
 
-# Programs that are kept ready: as many shapes as a sweep is likely to go back and forth between.
+# Number of programs in memory: as many shapes as a sweep is likely to alternate between.
 _KEPT = 8
 
-# Any base rate will do for a program: it is a variable, which the schedule sets before every epoch.
+# A program may have any base rate: it is a variable, which the schedule sets before every epoch.
 _ANY_RATE = 1.0
 
 Order = tuple[NDArray[np.int32], NDArray[np.int32]]
@@ -35,22 +37,22 @@ Order = tuple[NDArray[np.int32], NDArray[np.int32]]
 
 
 class OnDevice:
-    """Room for ``count`` examples in the program's memory; others can take their place without compiling again."""
+    """Memory for ``count`` examples with images of one shape; they can be replaced without compiling again."""
 
-    def __init__(self, count: int) -> None:
-        self._images = tf.Variable(tf.zeros((count, 28, 28), tf.uint8), trainable=False)
+    def __init__(self, count: int, shape: tuple[int, int]) -> None:
+        self._images = tf.Variable(tf.zeros((count, *shape), tf.uint8), trainable=False)
         self._labels = tf.Variable(tf.zeros((count,), tf.uint8), trainable=False)
         self._held: Examples | None = None
 
     def hold(self, examples: Examples) -> None:
-        """Copy ``examples`` there, unless they are there already."""
+        """Copy ``examples`` to that memory, unless they are there already."""
         if self._held is not examples:
             self._images.assign(examples.images)
             self._labels.assign(examples.labels)
             self._held = examples
 
     def rows(self, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The images and labels at ``rows``."""
+        """Return the images and labels at ``rows``."""
         return tf.gather(self._images, rows), tf.gather(self._labels, rows)
 
 
@@ -65,26 +67,32 @@ class EpochModel(keras.Model):
     def __init__(
         self, network: keras.Model, optimizer: keras.Optimizer, training: int, validation: int, *, xla: bool
     ) -> None:
+        """Compile ``network`` for ``training`` training and ``validation`` validation images."""
         super().__init__()
         self.network = network
         self.traces = 0
-        self.training_data = OnDevice(training)
-        self.validation_data = OnDevice(validation)
-        self.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=xla)
+        _, height, width = network.input_shape
+        self.training_data = OnDevice(training, (height, width))
+        self.validation_data = OnDevice(validation, (height, width))
+        self.compile(optimizer, **metrics.compile_options(), jit_compile=xla)
         self._build_all()
         self._fresh_optimizer = [variable.numpy() for variable in optimizer.variables]
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Probabilities for images, as the network gives them."""
+        """Return the network's probabilities for images."""
         return self.network(images, training=training)
 
     def begin(
         self, weights: Sequence[NDArray[np.float32]], split: Split, optimizer: Sequence[NDArray[Any]] | None = None
     ) -> None:
-        """Forget the run before: the network gets ``weights``, ``split`` is at hand.
+        """Prepare for a run; nothing of the run before is left.
 
-        The optimizer starts anew, or where its variables are those of ``optimizer``.
+        Args:
+            weights: the network's initial weights, in Keras's order.
+            split: the images.
+            optimizer: values of the optimizer's variables, in Keras's order; None if it starts anew.
         """
+        self._initial_epoch = None  # BackupAndRestore sets it, and Keras never resets it
         self.network.set_weights(weights)
         for variable, value in zip(self.optimizer.variables, optimizer or self._fresh_optimizer, strict=True):
             variable.assign(value)
@@ -92,11 +100,11 @@ class EpochModel(keras.Model):
         self.validation_data.hold(split.validation)
 
     def train_step(self, data: tuple[tuple[tf.Tensor, tf.Tensor]]) -> dict[str, tf.Tensor]:
-        """One epoch of training."""
+        """Train for one epoch."""
         return self._each_batch(super().train_step, self.training_data, data)
 
     def test_step(self, data: tuple[tuple[tf.Tensor, tf.Tensor]]) -> dict[str, tf.Tensor]:
-        """One validation."""
+        """Validate once."""
         return self._each_batch(super().test_step, self.validation_data, data)
 
     def _each_batch(
@@ -128,19 +136,22 @@ class EpochModel(keras.Model):
 
 
 def program(config: RunConfig, split: Split) -> EpochModel:
-    """The compiled program for runs of this shape: the same one for every learning rate, schedule and seed."""
+    """Return the compiled program for runs of this shape: the same one for every learning rate, schedule and seed."""
     return _program(
         config.model,
+        split.shape,
+        split.classes,
         config.data.normalize,
         replace(config.optimizer, lr=_ANY_RATE),
         config.training.batch_size,
         len(split.train),
         len(split.validation),
+        metrics.by_keras(),
     )
 
 
 def orders(epochs: Iterator[NDArray[np.int64]], count: int, images: int, batch_size: int) -> tf.data.Dataset:
-    """``count`` epochs, each the order of all ``images``, as what ``fit`` takes for batches."""
+    """Return ``count`` epochs, each an order of all ``images``: a data set whose elements ``fit`` takes for batches."""
     steps, rest = divmod(images, batch_size)
 
     def generate() -> Iterator[tuple[Order]]:
@@ -154,12 +165,12 @@ def orders(epochs: Iterator[NDArray[np.int64]], count: int, images: int, batch_s
 
 
 def in_order(images: int, batch_size: int) -> tf.data.Dataset:
-    """All images once, one after another."""
+    """Return all images once, in their own order, as one such epoch."""
     return _lean(tf.data.Dataset.from_tensors((_divided(np.arange(images), batch_size),)))
 
 
 def _lean(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Without tuning itself: starting and stopping that takes longer than handing on one element an epoch."""
+    """Turn autotuning off: starting and stopping it takes longer than it saves for one element per epoch."""
     options = tf.data.Options()
     options.autotune.enabled = False
     options.experimental_optimization.apply_default_optimizations = False
@@ -175,14 +186,17 @@ def _divided(rows: NDArray[np.int64], batch_size: int) -> Order:
 @lru_cache(maxsize=_KEPT)
 def _program(
     model: MlpConfig | CnnConfig,
+    shape: tuple[int, int],
+    classes: int,
     normalize: bool,
     optimizer: Optimizer,
     batch_size: int,  # noqa: ARG001  the size of a batch is part of the program's shape
     training: int,
     validation: int,
+    measured: tuple[Metric, ...],  # noqa: ARG001  so are the metrics that it computes
 ) -> EpochModel:
-    network = networks.build_model(model, normalize=normalize)
-    # On a processor XLA's convolutions are several times slower than TensorFlow's own: those keep to its graph.
+    network = networks.build_model(model, shape=shape, classes=classes, normalize=normalize)
+    # On a CPU, XLA's convolutions are several times slower than those of TensorFlow's own graph.
     return EpochModel(
         network, networks.build_optimizer(optimizer), training, validation, xla=isinstance(model, MlpConfig)
     )

@@ -1,21 +1,23 @@
-"""Train the model of a config: in one compiled call an epoch, or by Keras's plain ``fit``.
+"""Train the model of a config: in one compiled call per epoch, or by Keras's plain ``fit``.
 
-Both show the same images in the same order to the same Keras objects, so they agree but for float32's rounding.
+Both engines give the same images in the same order to the same Keras objects: results differ by float32 rounding only.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from mnist_exp import metrics
 from mnist_exp.config.schema import EarlyStoppingConfig, RunConfig, TrainingConfig
 from mnist_exp.data.datasets import Examples, Split
 from mnist_exp.training import compiled, networks
 from mnist_exp.training.checkpoint import BestWeights, Checkpoint, Checkpoints, ResumableEarlyStopping
 
-# Images per step outside of training; it changes speed and memory, no figure beyond float32's rounding.
+# Images per step of a validation or prediction. It changes speed and memory, and results only by float32 rounding.
 EVALUATION_BATCH = 1000
 
 
@@ -25,14 +27,26 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback],
     done: Checkpoint | None = None,
 ) -> keras.Model:
-    """The trained model: uint8 [N, 28, 28] to float32 [N, 10].
+    """Train a model.
 
-    ``callbacks`` come after those that set the rate and stop early, so they see the rate an epoch ran with. With what
-    an earlier process has ``done``, training goes on from there, to the same bits. The model has the weights that
-    ``training.keep`` names: those after the last epoch, or those of the epoch with the highest val_accuracy.
+    Args:
+        config: what to train, and how.
+        split: the images.
+        callbacks: called after those that set the learning rate and stop early, so they see the rate of each epoch.
+        done: a checkpoint of an earlier process to go on from; the result has the same bits as without interruption.
+
+    Returns:
+        The model, uint8 [N, height, width] to float32 [N, classes], as Keras's ``fit`` leaves it: compiled, with the
+        state of its optimizer. Its weights are those that ``training.keep`` names: after the last epoch, or of the
+        epoch with the highest ``metrics.OBJECTIVE``.
+
+    Raises:
+        ValueError: ``training.keep`` is best, and the checkpoint has no best weights.
     """
-    model = networks.build_model(config.model, normalize=config.data.normalize, seed=config.seed)
-    own: list[keras.callbacks.Callback] = [keras.callbacks.LearningRateScheduler(networks.schedule(config))]
+    model = networks.build_model(
+        config.model, shape=split.shape, classes=split.classes, normalize=config.data.normalize, seed=config.seed
+    )
+    own: list[keras.callbacks.Callback] = [_RateOfEachEpoch(networks.schedule(config))]
     stopper = best = None
     if config.training.early_stopping.patience is not None:
         own.append(stopper := _early_stopping(config.training.early_stopping, done))
@@ -49,26 +63,28 @@ def train(
 
 
 def predict(model: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Probabilities, float32 [N, 10], of uint8 images [N, 28, 28]; called eagerly, which compiles nothing."""
+    """Return the probability of each class, float32 [N, classes], for uint8 images [N, height, width].
+
+    The model is called eagerly: nothing is compiled.
+    """
     starts = range(0, len(images), EVALUATION_BATCH)
     return np.concatenate([model(images[start : start + EVALUATION_BATCH]).numpy() for start in starts])
 
 
 def batch_order(order_seed: int, epoch: int, images: int) -> NDArray[np.int64]:
-    """The order in which epoch ``epoch`` (from 0) shows ``images`` images: int64 [images].
+    """Return the order of ``images`` images in epoch ``epoch``, counted from 0: int64 [images].
 
-    A function of its arguments alone, so that runs with the same ``training.order_seed`` see the same batches
-    whatever their weights' seed, and a run can be taken up again at any epoch.
+    It depends on its arguments alone: runs with the same ``training.order_seed`` see the same batches, whatever the
+    seed of their weights, and a run can be resumed at any epoch.
     """
     return np.random.default_rng([order_seed, epoch]).permutation(images)
 
 
 def batches(examples: Examples, config: TrainingConfig, done: int = 0) -> tf.data.Dataset:
-    """The batches of one epoch after another, each epoch in its :func:`batch_order`; its last may be smaller.
+    """Return the batches of all epochs but the first ``done``, each epoch in its :func:`batch_order`.
 
-    The first ``done`` epochs are left out.
-
-    A stream, because Keras tells a PyDataset of an epoch's end once before the first has begun.
+    The last batch of an epoch may be smaller. This is a stream, not a PyDataset: Keras calls the ``on_epoch_end`` of a
+    PyDataset once before the first epoch.
     """
 
     def generate() -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
@@ -78,7 +94,7 @@ def batches(examples: Examples, config: TrainingConfig, done: int = 0) -> tf.dat
                 batch = examples.take(order[start : start + config.batch_size])
                 yield batch.images, batch.labels
 
-    signature = (tf.TensorSpec((None, 28, 28), tf.uint8), tf.TensorSpec((None,), tf.uint8))
+    signature = (tf.TensorSpec((None, *examples.shape), tf.uint8), tf.TensorSpec((None,), tf.uint8))
     return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(tf.data.AUTOTUNE)
 
 
@@ -105,7 +121,9 @@ def _fit_compiled(
             callbacks=callbacks,
             verbose=0,
         )
-    model.set_weights(program.network.get_weights())  # the program's own network is the next run's
+    # The program's own network and optimizer are those of the next run as well.
+    model.set_weights(program.network.get_weights())
+    _compile(model, config, [variable.numpy() for variable in program.optimizer.variables])
 
 
 def _fit_plainly(
@@ -115,13 +133,9 @@ def _fit_plainly(
     callbacks: Sequence[keras.callbacks.Callback],
     done: Checkpoint | None,
 ) -> None:
-    optimizer = networks.build_optimizer(config.optimizer)
-    model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     if done is not None:
         model.set_weights(done.weights)
-        optimizer.build(model.trainable_variables)
-        for variable, value in zip(optimizer.variables, done.optimizer, strict=True):
-            variable.assign(value)
+    _compile(model, config, done.optimizer if done else None)
     rest = _epochs_left(config.training, done)
     if rest:
         model.fit(
@@ -137,18 +151,35 @@ def _fit_plainly(
         )
 
 
+def _compile(model: keras.Model, config: RunConfig, state: Sequence[NDArray[Any]] | None) -> None:
+    """Compile a model; ``state`` are values of its optimizer's variables, in Keras's order."""
+    model.compile(networks.build_optimizer(config.optimizer), **metrics.compile_options())
+    if state is not None:
+        model.optimizer.build(model.trainable_variables)
+        for variable, value in zip(model.optimizer.variables, state, strict=True):
+            variable.assign(value)
+
+
+class _RateOfEachEpoch(keras.callbacks.LearningRateScheduler):
+    """Sets the learning rate of each epoch, and adds nothing to ``logs``: TrackingCallback logs the rate as ``lr``."""
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Leave ``logs`` as they are."""
+
+
 def _epochs_left(training: TrainingConfig, done: Checkpoint | None) -> range:
-    """The numbers, from 0, of the epochs to come."""
+    """Return the epochs to come, counted from 0."""
     if done is None:
         return range(training.epochs)
     return range(0) if done.stopped else range(len(done.epochs), training.epochs)
 
 
 def _early_stopping(config: EarlyStoppingConfig, done: Checkpoint | None) -> ResumableEarlyStopping:
+    monitored = metrics.find(config.monitor)
     return ResumableEarlyStopping(
         done.stopper if done else {},
         monitor=config.monitor,
         min_delta=config.min_delta,
         patience=config.patience,
-        mode="min" if config.monitor.endswith("loss") else "max",
+        mode="max" if monitored and monitored.higher else "min",
     )

@@ -1,9 +1,8 @@
-"""From a model's config to a Keras model. Every model takes raw pixels, so that what is trained is what is served."""
+"""From a config to Keras models and optimizers. Every model takes raw pixels: it is served as it was trained."""
 
 import math
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import keras
 
@@ -20,22 +19,28 @@ from mnist_exp.config.schema import (
     StepConfig,
 )
 
-if TYPE_CHECKING:
-    import keras
 
+def build_model(
+    config: MlpConfig | CnnConfig, *, shape: tuple[int, int], classes: int, normalize: bool, seed: int = 0
+) -> keras.Model:
+    """Build an uncompiled model: uint8 [N, height, width], 0..255, to probabilities, float32 [N, classes].
 
-def build_model(config: MlpConfig | CnnConfig, *, normalize: bool, seed: int = 0) -> keras.Model:
-    """An uncompiled model: uint8 [N, 28, 28], 0..255, to float32 [N, 10], a probability for each digit.
+    Biases start at 0; weights are drawn as by Glorot and Bengio (2010), from ``seed`` alone: no global state is read or
+    changed, so other threads may draw meanwhile.
 
-    Normalisation is its first layer: 1/255 where ``normalize``, else 1. Biases start at 0, weights as Glorot and Bengio
-    (2010) draw them, from ``seed`` alone: no global state is read or changed, whatever other threads do.
+    Args:
+        config: the architecture.
+        shape: height and width of an image, in pixels.
+        classes: the number of classes.
+        normalize: whether the first layer divides pixels by 255.
+        seed: of the weights.
     """
     draws = random.Random(seed)  # the same numbers that Keras would draw after keras.utils.set_random_seed(seed)
 
     def weights() -> keras.initializers.Initializer:
         return keras.initializers.GlorotUniform(seed=draws.randint(1, 10**9))
 
-    inputs = keras.Input((28, 28), dtype="uint8", name="pixels")
+    inputs = keras.Input(shape, dtype="uint8", name="pixels")
     scaled = keras.layers.Rescaling(1 / 255 if normalize else 1.0, name="normalize")(inputs)
     match config:
         case MlpConfig():
@@ -43,7 +48,7 @@ def build_model(config: MlpConfig | CnnConfig, *, normalize: bool, seed: int = 0
             for _ in range(config.layers):
                 hidden = keras.layers.Dense(config.units, config.activation, kernel_initializer=weights())(hidden)
         case CnnConfig():
-            hidden = keras.layers.Reshape((28, 28, 1))(scaled)
+            hidden = keras.layers.Reshape((*shape, 1))(scaled)
             for block in range(config.layers):
                 hidden = keras.layers.Conv2D(
                     config.filters * 2**block,
@@ -55,14 +60,12 @@ def build_model(config: MlpConfig | CnnConfig, *, normalize: bool, seed: int = 0
                 hidden = keras.layers.MaxPooling2D()(hidden)
             hidden = keras.layers.Flatten()(hidden)
             hidden = keras.layers.Dense(config.units, config.activation, kernel_initializer=weights())(hidden)
-    outputs = keras.layers.Dense(10, "softmax", kernel_initializer=weights(), name="digits")(hidden)
+    outputs = keras.layers.Dense(classes, "softmax", kernel_initializer=weights(), name="digits")(hidden)
     return keras.Model(inputs, outputs, name=config.name)
 
 
-def build_optimizer(config: AdamConfig | SgdConfig | RmspropConfig) -> "keras.Optimizer":
-    """The Keras optimizer, at its base rate."""
-    import keras
-
+def build_optimizer(config: AdamConfig | SgdConfig | RmspropConfig) -> keras.Optimizer:
+    """Build the Keras optimizer, at its base rate."""
     match config:
         case AdamConfig():
             return keras.optimizers.Adam(config.lr, config.beta_1, config.beta_2, config.epsilon)
@@ -73,7 +76,7 @@ def build_optimizer(config: AdamConfig | SgdConfig | RmspropConfig) -> "keras.Op
 
 
 def schedule(config: RunConfig) -> Callable[[int], float]:
-    """The learning rate of each epoch, counted from 0: the base rate ``optimizer.lr`` times the schedule's factor.
+    """Return the function from an epoch, counted from 0, to its learning rate: ``optimizer.lr`` times a factor.
 
     The range test of the tutorial is ``1e-4 * 10 ** (epoch / 20)``.
     """

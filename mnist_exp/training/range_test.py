@@ -1,6 +1,6 @@
-"""Reading a learning-rate range test: which rate it suggests, which band of rates, or that it suggests none.
+"""Evaluating a learning-rate range test: the rate and the band of rates that it suggests, if it suggests any.
 
-The test is that of L. N. Smith, "Cyclical Learning Rates for Training Neural Networks" (WACV 2017), with one rate an
+The test is that of L. N. Smith, "Cyclical Learning Rates for Training Neural Networks" (WACV 2017), with one rate per
 epoch.
 """
 
@@ -9,18 +9,19 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 Floats = NDArray[np.float64]
 
 FEWEST = 8
-"""How many rates with a finite loss a reading takes."""
+"""The number of rates with a finite loss that are needed."""
 
 NOISE_FACTOR = 5
-"""How many standard deviations of the noise a loss must fall. Of simulated tests that were noise alone, about one
-in 50 got past this with 8 epochs, about one in 500 with 80."""
+"""The number of standard deviations of the noise that the loss must fall. Of simulated tests that were only noise,
+about one in 50 passed with 8 epochs, about one in 500 with 80."""
 
 LEAST_FALL = 0.05
-"""What share of its first value a loss must fall, however little noise there is."""
+"""The share of its first value that the loss must fall, however little noise there is."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,11 @@ class Suggestion:
 
     @property
     def band(self) -> tuple[float, float]:
-        """The suggested rates, from a tenth of the rate with the lowest loss up to it, as the tutorial reads them."""
+        """The suggested rates, from a tenth of the rate with the lowest loss up to it, as in the tutorial."""
         return self.lowest_rate / 10, self.lowest_rate
 
     def metrics(self) -> dict[str, float]:
-        """Everything of it that is logged, by metric name."""
+        """Return everything of it that is logged, by metric name."""
         low, high = self.band
         return {
             "range_test/suggested_rate": self.rate,
@@ -76,14 +77,14 @@ class Suggestion:
 
 @dataclass(frozen=True, eq=False)
 class RangeTest:
-    """Loss against learning rate, and what is to be read off it.
+    """Loss against learning rate, and the suggestion that follows from it.
 
     Attributes:
         rates: float64 [epochs], the rate of each epoch, rising.
         losses: float64 [epochs], the training loss of that epoch, in nats; not finite where it diverged.
-        smoothed: float64 [epochs], the losses without their noise; NaN where one was passed over.
-        suggestion: None where the losses suggest nothing.
-        sentence: the suggestion in words, or why there is none.
+        smoothed: float64 [epochs], the losses without their noise; NaN for one that was left out.
+        suggestion: None if the losses suggest nothing.
+        sentence: the suggestion as a sentence, or why there is none.
     """
 
     rates: Floats
@@ -94,23 +95,27 @@ class RangeTest:
 
 
 def read(rates: Sequence[float] | Floats, losses: Sequence[float] | Floats) -> RangeTest:
-    """Smooth the losses and look for the lowest point and the steepest descent before it.
+    """Smooth the losses, and find the lowest point and the steepest descent before it.
 
-    Losses that are not finite are passed over, as is all but the first of equal rates. The rest is smoothed over
-    log10(rate): through each point and its neighbours, a twentieth of the points to either side and no fewer than two,
-    goes the line whose slope is the median of their pairwise slopes (P. K. Sen, "Estimates of the regression
-    coefficient based on Kendall's tau", JASA 63, 1968). The line gives the smoothed loss and the descent; a lone spike
-    moves neither.
+    Losses that are not finite are left out, and so are all but the first of equal rates. The others are smoothed over
+    log10(rate): through each point and its neighbours, a twentieth of the points on either side and at least two, the
+    Theil-Sen line is fitted, whose slope is the median of their pairwise slopes (P. K. Sen, "Estimates of the
+    regression coefficient based on Kendall's tau", JASA 63, 1968). It gives the smoothed loss and the slope at the
+    point; a single outlier changes neither much.
 
     The suggested band reaches from a tenth of the rate with the lowest smoothed loss up to that rate. The suggested
-    rate is the one of steepest descent up to there; the very last points, which have fewer neighbours above them, are
-    left out, for behind them may be the cliff. Where the first epoch is among the neighbours of the steepest point, a
-    tenth of the rate with the lowest loss is suggested instead if that is higher: the loss of an untrained network
-    falls fast at the first rates, whatever they are.
+    rate is the one with the steepest descent up to there. The last points are left out, as they have fewer neighbours
+    above them and the loss may rise sharply right after them. If the first epoch is among the neighbours of the
+    steepest point, a tenth of the rate with the lowest loss is suggested instead, if that is higher: the loss of an
+    untrained network falls fast at the first rates, whatever they are.
 
     Nothing is suggested by fewer than ``FEWEST`` losses, nor by a loss that never falls: one whose fall, from the first
     smoothed point to the lowest, is within ``NOISE_FACTOR`` standard deviations of the noise, or within the share
-    ``LEAST_FALL`` of where it began.
+    ``LEAST_FALL`` of its first value.
+
+    Args:
+        rates: the learning rate of each epoch.
+        losses: the training loss of each epoch.
     """
     all_rates, all_losses = np.asarray(rates, np.float64), np.asarray(losses, np.float64)
     finite = np.flatnonzero(np.isfinite(all_losses) & np.isfinite(all_rates) & (all_rates > 0))
@@ -125,7 +130,7 @@ def read(rates: Sequence[float] | Floats, losses: Sequence[float] | Floats) -> R
     smoothed[used], slopes = _smooth(np.log10(all_rates[used]), losses_used, neighbours)
     lowest = int(np.argmin(smoothed[used]))
     first, last = smoothed[used][0], smoothed[used][lowest]
-    # Beyond the lowest point a test may rage, which says nothing of the noise in the fall.
+    # Beyond the lowest point the loss may vary wildly, which says nothing about the noise of the fall.
     must_fall = max(NOISE_FACTOR * _noise(losses_used[: max(lowest + 1, FEWEST)]), LEAST_FALL * abs(first))
     if first - last <= must_fall:
         sentence = f"No rate suggested: the loss never falls (by {first - last:.2g}, over {must_fall:.2g} would count)."
@@ -144,22 +149,20 @@ def read(rates: Sequence[float] | Floats, losses: Sequence[float] | Floats) -> R
 
 
 def _smooth(x: Floats, y: Floats, neighbours: int) -> tuple[Floats, Floats]:
-    """The value and the slope, at each point, of the Theil-Sen line through it and its neighbours."""
+    """Return the value and the slope, at each point, of the Theil-Sen line through it and its neighbours."""
     values, slopes = np.empty_like(y), np.empty_like(y)
     for at in range(len(x)):
         window = slice(max(0, at - neighbours), at + neighbours + 1)
-        offsets, heights = x[window] - x[at], y[window]
-        left, right = np.triu_indices(len(offsets), 1)
-        slopes[at] = np.median((heights[right] - heights[left]) / (offsets[right] - offsets[left]))
-        values[at] = np.median(heights - slopes[at] * offsets)
+        slopes[at], values[at], *_ = stats.theilslopes(y[window], x[window] - x[at], method="joint")
     return values, slopes
 
 
 def _noise(y: Floats) -> float:
-    """The standard deviation of the noise: that of second differences, which hardly see a smooth curve.
+    """Estimate the standard deviation of the noise, from second differences, to which a smooth curve adds little.
 
     After T. Gasser, L. Sroka and C. Jennen-Steinmetz, "Residual variance and residual pattern in nonlinear regression",
-    Biometrika 73, 1986; by the median, which spikes do not move. A second difference has six times the variance of a
-    point; a normal distribution's standard deviation is 1.4826 times its median distance from the mean.
+    Biometrika 73, 1986, but with the median, which outliers do not change. A second difference has six times the
+    variance of a point; the standard deviation of a normal distribution is 1.4826 times its median distance from the
+    mean.
     """
     return float(1.4826 * np.median(np.abs(np.diff(y, 2))) / np.sqrt(6))

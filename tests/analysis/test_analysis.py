@@ -3,7 +3,7 @@
 import csv
 
 from mnist_exp.analysis.ranking import differing_keys, rank
-from mnist_exp.tracking.mlflow.records import Record
+from mnist_exp.tracking.protocols import Record
 
 
 def record(name: str, kept: float | None = None, status: str = "FINISHED", **params: str) -> Record:

@@ -10,8 +10,8 @@ from some_runs import BY, NOISE, compared, epochs, run, runs
 from mnist_exp.analysis.comparison import Comparison, Row, compare
 from mnist_exp.analysis.ranking import measure
 from mnist_exp.base.errors import ConfigError
-from mnist_exp.statistics.conclusion import Against
-from mnist_exp.tracking.mlflow.records import Record
+from mnist_exp.statistics.conclusion import AgainstFirst
+from mnist_exp.tracking.protocols import Record
 
 FOUR = runs(0.86, model__units=4)
 TEN = runs(0.93, model__units=10, uneven=0.001)
@@ -23,7 +23,7 @@ def row_of(result: Comparison, units: int) -> Row:
     return found
 
 
-def against_first(result: Comparison, units: int) -> Against:
+def against_first(result: Comparison, units: int) -> AgainstFirst:
     found = row_of(result, units).against_first
     assert found is not None
     return found
@@ -42,12 +42,12 @@ def test_runs_that_differ_in_their_replicate_alone_are_one_configuration() -> No
     assert (first.n, second.n) == (8, 8)
     assert second.mean == pytest.approx(0.86 + sum(NOISE) / 8)
     assert result.first == result.rows[0]
-    assert [row.is_best for row in result.rows] == [True, False]
+    assert [row.in_best_set for row in result.rows] == [True, False]
 
 
 def test_the_order_of_params_makes_no_other_configuration() -> None:
-    turned = replace(FOUR[1], params=dict(reversed(FOUR[1].params.items())))
-    assert len(compared(FOUR[0], turned).rows) == 1
+    reordered = replace(FOUR[1], params=dict(reversed(FOUR[1].params.items())))
+    assert len(compared(FOUR[0], reordered).rows) == 1
 
 
 def test_values_are_those_of_the_kept_weights_unless_asked_otherwise() -> None:
@@ -58,18 +58,18 @@ def test_values_are_those_of_the_kept_weights_unless_asked_otherwise() -> None:
 
 
 @pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
-def test_a_value_that_is_no_finite_number_gives_no_rank(bad: float) -> None:
+def test_a_value_that_is_not_finite_gives_no_rank(bad: float) -> None:
     result = compare([*FOUR, run(0, bad, model__units=10)], epochs(), BY)
     assert result.rows[-1].spread is None
-    assert result.rows[-1].how_others_ended() == "1 finished without a number for it"
+    assert result.rows[-1].failures_in_words() == "1 finished without a finite value"
     assert [row.params["model.units"] for row in result.rows] == ["4", "10"]
 
 
-def test_runs_that_failed_count_and_are_named() -> None:
+def test_failed_runs_are_counted_and_named() -> None:
     result = compared(*FOUR, run(9, None, model__units=4, tags={"failure": "diverged"}), run(0, None, model__units=10))
-    assert result.rows[0].how_others_ended() == "1 diverged"
+    assert result.rows[0].failures_in_words() == "1 diverged"
     assert result.rows[1].spread is None
-    assert result.rows[1].how_others_ended() == "1 FAILED"
+    assert result.rows[1].failures_in_words() == "1 FAILED"
     assert "2 of 10 runs gave no value." in result.conclusion()
 
 
@@ -79,7 +79,7 @@ def test_range_tests_are_not_ranked_among_models() -> None:
     assert "1 range test is not ranked among models: the result of one is its suggested rate." in result.conclusion()
 
 
-def test_less_is_better_where_it_is() -> None:
+def test_the_lowest_loss_is_first() -> None:
     slow, fast = (run(0, 0.5, model__units=units, metrics={"val_loss": loss}) for units, loss in ((4, 0.5), (10, 0.2)))
     first = compared(slow, fast, by=measure("val_loss")).first
     assert first is not None
@@ -120,20 +120,20 @@ def test_a_replicate_that_one_lacks_leaves_the_other_pairs() -> None:
     assert "Only the 7 replicates that all have are compared; left out: replicate 7." in result.conclusion()
 
 
-def test_what_is_within_chance_is_undecided_and_may_be_best() -> None:
+def test_a_difference_within_chance_is_undecided_and_both_may_be_best() -> None:
     result = compared(*FOUR, *LIKE_FOUR)
     assert against_first(result, 4).words().startswith("undecided (p 0.")
     assert result.best_set == result.rows
     assert "None can be ruled out as best: model.units=8; model.units=4." in result.conclusion()
 
 
-def test_what_differs_by_less_than_matters_is_equivalent() -> None:
+def test_a_difference_within_worth_is_equivalent() -> None:
     result = compared(*FOUR, *TEN, worth=0.1)
     assert against_first(result, 4).words() == "equivalent, differs by less than matters (p 0.008)"
     assert against_first(compared(*FOUR, *TEN, worth=0.01), 4).verdict == "worse"
 
 
-def test_what_is_said_of_a_row_is_said_of_it_minus_the_first() -> None:
+def test_a_row_reports_its_difference_minus_the_first() -> None:
     result = compared(*FOUR, *TEN, *LIKE_FOUR, worth=0.02)
     pairs = result.verdicts.pairs
     for place, row in enumerate(result.rows[1:]):
@@ -145,22 +145,22 @@ def test_what_is_said_of_a_row_is_said_of_it_minus_the_first() -> None:
         assert (pair.verdict, against.verdict) in {("better", "worse"), ("undecided", "undecided")}
 
 
-def test_with_more_configurations_more_is_asked_of_each() -> None:
+def test_more_configurations_make_each_pair_harder_to_decide() -> None:
     pair, three = compared(*TEN, *LIKE_FOUR), compared(*TEN, *LIKE_FOUR, *FOUR)
     assert against_first(three, 8).p >= against_first(pair, 8).p
     assert against_first(three, 8).high >= against_first(pair, 8).high
 
 
-def test_an_interval_without_width_is_as_wide_as_an_image() -> None:
+def test_the_interval_of_a_constant_difference_is_one_image_wide() -> None:
     counted = {"dataset.validation_images": "12000"}
     result = compared(*runs(0.86, model__units=4, tags=counted), *runs(0.93, model__units=10, tags=counted))
     against = against_first(result, 4)
     assert (against.low, against.high) == pytest.approx((-0.07 - 1 / 12_000, -0.07 + 1 / 12_000))
 
 
-def test_a_run_that_falls_far_off_is_named() -> None:
+def test_a_configuration_with_outliers_is_named() -> None:
     result = compared(*FOUR, run(8, 0.4, model__units=4), *TEN, run(8, 0.93, model__units=10))
-    assert "model.units=4 now and then falls far off: 1 run of 9 below" in result.conclusion()
+    assert "model.units=4 has bad outliers: 1 run of 9 below" in result.conclusion()
 
 
 def test_one_replicate_has_no_verdict() -> None:
@@ -169,9 +169,9 @@ def test_one_replicate_has_no_verdict() -> None:
     assert math.isnan(against.p)
     assert (against.words(), against.differs) == ("too few replicates", False)
     assert against.interval() == f"{against.difference:+.4f}"
-    said = result.conclusion()
-    assert "No verdict: 1 of at least 6 replicates, so effect and spread only." in said
-    assert "another replicate may turn the order round" in said
+    text = result.conclusion()
+    assert "No verdict: 1 of at least 6 replicates, so effect and spread only." in text
+    assert "another replicate may reverse the order" in text
 
 
 def test_runs_of_several_sweeps_are_not_judged_together() -> None:
@@ -184,7 +184,7 @@ def test_runs_of_several_sweeps_are_not_judged_together() -> None:
 # What is refused
 
 
-def test_different_data_are_not_ranked_together_unless_told_to() -> None:
+def test_different_data_are_not_ranked_together_by_default() -> None:
     other = run(0, 0.99, model__units=10, tags={"dataset": "digits", "dataset.digest": "other"})
     with pytest.raises(ConfigError, match=r"used 2 data sets \(digits, mnist\)"):
         compared(*FOUR, other)
@@ -192,10 +192,10 @@ def test_different_data_are_not_ranked_together_unless_told_to() -> None:
     assert result.keys == ["data"], "other data make another configuration"
 
 
-def test_no_runs_and_no_such_metric_are_said_so() -> None:
+def test_no_runs_and_an_unknown_metric_are_config_errors() -> None:
     with pytest.raises(ConfigError, match="there are no runs to compare"):
         compared()
     with pytest.raises(
         ConfigError, match="no run has a metric 'top5_accuracy'. There are: kept/val_accuracy, val_accuracy"
     ):
-        compared(*FOUR, by=measure("top5_accuracy"))
+        compared(*FOUR, by=measure("top5_accuracy", direction="max"))

@@ -8,7 +8,7 @@ from some_runs import run
 
 from mnist_exp.analysis.ranking import Measure, measure, steady_seconds
 from mnist_exp.base.errors import ConfigError
-from mnist_exp.tracking.mlflow.records import Record
+from mnist_exp.tracking.protocols import Record
 
 ACCURACIES = {"a": [0.5, 0.9, 0.7], "b": [0.6, 0.8, 0.8]}
 SECONDS = {"a": [30.0, 1.0, 3.0, 1.5], "b": [20.0]}
@@ -144,6 +144,8 @@ def test_test_scores_are_ranked_by_only_if_that_is_wanted() -> None:
 def test_which_way_an_unknown_metric_is_better_must_be_said() -> None:
     with pytest.raises(ConfigError, match="perplexity is not known to be better high or low: add --direction max, or"):
         measure("perplexity")
+    with pytest.raises(ConfigError, match="my_accuracy is not known to be better high or low"):
+        measure("my_accuracy")
     assert not measure("perplexity", direction="min").higher
     assert measure("val_loss", direction="max").higher
 

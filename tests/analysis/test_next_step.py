@@ -1,4 +1,4 @@
-"""What would decide an undecided sweep: a command to paste."""
+"""The sweep that would decide an undecided one, as a command to paste."""
 
 import shlex
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from some_runs import compared, run, runs
 
 from mnist_exp.analysis.comparison import Comparison
 from mnist_exp.analysis.next_step import NextStep, next_step
-from mnist_exp.tracking.mlflow.records import Record
+from mnist_exp.tracking.protocols import Record
 
 COMMAND = "python -m mnist_exp -m model.units=4,10,16 data=digits"
 KEYS = "model.units"
@@ -51,18 +51,18 @@ def undecided(numbers: Iterable[int] = range(8), worth: float | None = None) -> 
 # Too few replicates
 
 
-def test_where_each_has_one_run_eight_replicates_would_decide() -> None:
+def test_eight_replicates_are_proposed_if_each_configuration_has_one_run() -> None:
     assert step_of(once()).command == ("python -m mnist_exp -m model.units=4,10,16 data=digits 'replicate=range(8)'")
     assert "at least 6 replicates" in step_of(once()).why
 
 
-def test_where_there_are_some_replicates_eight_new_ones_are_added() -> None:
+def test_eight_new_replicates_are_proposed_if_there_are_too_few() -> None:
     result = undecided(range(3))
     assert result.verdicts.result is None
     assert replicates_of(words_of(result)) == range(3, 11)
 
 
-def test_a_replicate_that_failed_is_used_up() -> None:
+def test_the_number_of_a_failed_replicate_is_not_used_again() -> None:
     result = compared(*runs(0.9, range(3), model__units=4), run(3, None, model__units=4), run(0, 0.9, model__units=10))
     assert replicates_of(words_of(result)) == range(4, 12)
 
@@ -81,18 +81,18 @@ def test_a_fresh_sweep_has_new_replicates_of_the_best_set_alone() -> None:
     assert f"{int(needed.needed)} new replicates" in step_of(result).why
 
 
-def test_worth_decides_how_many_replicates_that_takes() -> None:
+def test_worth_determines_the_number_of_replicates() -> None:
     coarse, fine = (len(replicates_of(words_of(undecided(worth=worth)))) for worth in (0.004, 0.003))
     assert 8 <= coarse < fine <= 1000
 
 
-def test_values_that_cannot_be_told_from_params_stay_as_they_were_given() -> None:
+def test_values_that_params_do_not_show_stay_as_they_were_given() -> None:
     listed = [*runs(0.9, model__units="[4,4]"), *runs(0.902, model__units="[10]", uneven=0.004)]
     command = "python -m mnist_exp -m 'model.units=[4,4],[10]'"
     assert "model.units=[4,4],[10]" in words_of(compared(*listed), command)
 
 
-def test_of_two_keys_the_smallest_grid_that_holds_the_best_is_run() -> None:
+def test_the_smallest_grid_of_two_keys_that_contains_the_best_set_is_proposed() -> None:
     result = compared(
         *runs(0.900, model__units=4, optimizer__lr=0.1),
         *runs(0.901, model__units=10, optimizer__lr=0.01, uneven=0.004),
@@ -103,7 +103,7 @@ def test_of_two_keys_the_smallest_grid_that_holds_the_best_is_run() -> None:
     assert words[4:6] == ["model.units=4,10", "optimizer.lr=0.01,0.1"]
 
 
-def test_an_experiment_that_is_a_sweep_of_its_own_becomes_one_on_the_command_line() -> None:
+def test_an_experiment_file_that_is_a_sweep_gets_the_option_of_a_sweep() -> None:
     words = words_of(once(), "python -m mnist_exp experiment=wide")
     assert words == ["python", "-m", "mnist_exp", "-m", "experiment=wide", "replicate=range(8)"]
     assert words_of(once(), "python -m mnist_exp --multirun experiment=wide").count("-m") == 1
@@ -113,7 +113,7 @@ def test_an_experiment_that_is_a_sweep_of_its_own_becomes_one_on_the_command_lin
 
 
 @pytest.mark.parametrize("swept", ["seed=1,2,3", "++seed=1,2,3", "replicate=0,1,2", "training.order_seed=1,2,3"])
-def test_what_told_runs_apart_before_is_replaced_by_new_replicates(swept: str) -> None:
+def test_swept_seeds_and_replicates_are_replaced_by_new_replicates(swept: str) -> None:
     command = f"python -m mnist_exp -m model.units=4,10,16 {swept} data.split_seed=5 resume=true"
     key = swept.lstrip("+").partition("=")[0]
     assert words_of(once(), command, f"model.units, {key}")[4:] == [
@@ -121,13 +121,13 @@ def test_what_told_runs_apart_before_is_replaced_by_new_replicates(swept: str) -
     ]
 
 
-def test_where_every_seed_is_pinned_no_replicates_are_asked_for() -> None:
+def test_nothing_is_proposed_if_every_seed_is_pinned() -> None:
     """They would be the same run again and again, which a sweep refuses."""
     command = f"{COMMAND} seed=1 training.order_seed=2 data.split_seed=3"
     assert next_step(parent(command), once()) is None
 
 
-def test_where_an_experiment_file_sweeps_the_seeds_no_replicates_are_asked_for() -> None:
+def test_nothing_is_proposed_if_an_experiment_file_sweeps_the_seeds() -> None:
     """No word of the command could be dropped: seeds and replicates would be crossed, which gives no verdict."""
     seeds = [run(0, 0.9 + seed / 1000, model__units=u, seed=seed) for u in (4, 10) for seed in range(3)]
     assert next_step(parent("python -m mnist_exp experiment=seeds", "model.units, seed"), compared(*seeds)) is None
@@ -142,7 +142,7 @@ def looked(*records: Record) -> Comparison:
     return compared(*records, planned=[""])
 
 
-def test_the_next_look_adds_replicates_of_what_is_left_to_the_same_sweep() -> None:
+def test_the_next_look_adds_replicates_of_the_remaining_configurations_to_the_same_sweep() -> None:
     result = looked(
         *runs(0.9, range(10), model__units=4),
         *runs(0.9005, range(10), model__units=10, uneven=0.004),
@@ -152,7 +152,7 @@ def test_the_next_look_adds_replicates_of_what_is_left_to_the_same_sweep() -> No
     assert words[4:] == ["model.units=4,10", "data=digits", "replicate=range(10,12)", f"looks={ID}"]
 
 
-def test_what_had_too_few_replicates_at_a_look_is_left_for_the_next() -> None:
+def test_a_configuration_with_too_few_replicates_at_a_look_remains_for_the_next() -> None:
     result = looked(
         *runs(0.9, range(8), model__units=4),
         *runs(0.9005, range(8), model__units=10, uneven=0.004),
@@ -161,7 +161,7 @@ def test_what_had_too_few_replicates_at_a_look_is_left_for_the_next() -> None:
     assert "model.units=4,10,16" in words_of(result, f"{COMMAND} looks=true")
 
 
-def test_before_the_first_look_the_replicates_that_lack_are_added() -> None:
+def test_before_the_first_look_the_missing_replicates_are_added() -> None:
     words = words_of(looked(*runs(0.9, [0, 1], model__units=4), *runs(0.9, [0, 1], model__units=10)), COMMAND)
     assert (words[-2:], replicates_of(words)) == (["replicate=range(2,8)", f"looks={ID}"], range(2, 8))
 
@@ -175,7 +175,7 @@ def test_a_decided_sweep_needs_nothing() -> None:
     assert next_step(parent(), compared(*runs(0.9, model__units=4), *runs(0.8999, model__units=10), worth=0.1)) is None
 
 
-def test_what_a_thousand_replicates_would_not_show_is_let_be() -> None:
+def test_nothing_is_proposed_if_a_thousand_replicates_would_not_decide() -> None:
     assert next_step(parent(), undecided(worth=0.0001)) is None
     same = compared(*runs(0.9, model__units=4), *runs(0.9, model__units=10))
     assert next_step(parent(), same) is None, "there is no difference to show"
@@ -205,10 +205,10 @@ def test_after_the_last_look_nothing_is_added_to_the_sweep() -> None:
     ],
     ids=["one configuration", "one with a value", "crossed seeds", "two sweeps"],
 )
-def test_where_no_sweep_would_bring_a_verdict_none_is_named(given: list[Record]) -> None:
+def test_nothing_is_proposed_if_no_sweep_would_give_a_verdict(given: list[Record]) -> None:
     assert next_step(parent(), compared(*given)) is None
 
 
 @pytest.mark.parametrize("command", ["", "mnist-exp reproduce", "python sweep.py"])
-def test_a_sweep_that_no_command_of_ours_made_has_none(command: str) -> None:
+def test_nothing_is_proposed_for_a_sweep_of_another_program(command: str) -> None:
     assert next_step(parent(command), once()) is None

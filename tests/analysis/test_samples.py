@@ -10,11 +10,11 @@ from mnist_exp.analysis import samples
 from mnist_exp.analysis.comparison import compare
 from mnist_exp.analysis.samples import config_of, coverage, distinct, replicate_names, seeds_of
 from mnist_exp.config.replicate import SOURCES, seeds
-from mnist_exp.tracking.mlflow.records import Record
+from mnist_exp.tracking.protocols import Record
 
 
-def of_before(seed: int, accuracy: float, **params: str) -> Record:
-    """A run that was made before replicates, batch order seeds and training.keep existed."""
+def old_run(seed: int, accuracy: float, **params: str) -> Record:
+    """A run recorded before replicates, batch order seeds and training.keep existed."""
     own = {"seed": str(seed), **{key.replace("__", "."): value for key, value in params.items()}}
     return replace(run(0, accuracy), run_id=f"before {own}", params=own, metrics={"val_accuracy": accuracy})
 
@@ -22,7 +22,7 @@ def of_before(seed: int, accuracy: float, **params: str) -> Record:
 # Configurations
 
 
-def test_a_configuration_has_no_replicate_no_seed_and_no_place_of_its_data() -> None:
+def test_a_configuration_has_no_replicate_no_seed_and_no_location_of_its_data() -> None:
     here, there = (
         run(number, model__units=4, data=name, data__path=path, data__validation=0.2)
         for number, name, path in ((0, "mnist", "/a.npz"), (3, "auto", "/b.npz"))
@@ -35,7 +35,7 @@ def test_across_datasets_a_configuration_has_its_data_set() -> None:
     assert dict(config_of(run(0, model__units=4), across_datasets=True))["data"] == "mnist d"
 
 
-def test_data_sets_of_one_name_are_no_samples_of_each_other() -> None:
+def test_data_sets_with_the_same_name_are_different_configurations() -> None:
     """Data sets are named after their files, so that two folders may hold two of one name."""
     both = [
         replace(record, run_id=f"{digest} {record.run_id}", tags={"dataset": "train", "dataset.digest": digest})
@@ -46,22 +46,22 @@ def test_data_sets_of_one_name_are_no_samples_of_each_other() -> None:
     assert [len(row.finished) for row in rows] == [row.spread.n for row in rows if row.spread]
 
 
-# Runs of before
+# Runs recorded by older versions
 
 
-def test_a_run_that_says_nothing_of_a_seed_had_the_tutorials() -> None:
-    assert seeds_of(of_before(17, 0.9)) == seeds_of(run(0)) == ("17", "17", "17")
-    assert seeds_of(of_before(3, 0.9)) == ("3", "17", "17")
+def test_a_run_without_params_for_its_seeds_had_the_tutorials() -> None:
+    assert seeds_of(old_run(17, 0.9)) == seeds_of(run(0)) == ("17", "17", "17")
+    assert seeds_of(old_run(3, 0.9)) == ("3", "17", "17")
 
 
-def test_runs_of_before_kept_their_last_weights() -> None:
-    assert config_of(of_before(17, 0.9, model__units="4")) == config_of(run(0, model__units=4, training__keep="last"))
-    assert config_of(of_before(17, 0.9, model__units="4")) != config_of(run(0, model__units=4, training__keep="best"))
+def test_old_runs_kept_their_last_weights() -> None:
+    assert config_of(old_run(17, 0.9, model__units="4")) == config_of(run(0, model__units=4, training__keep="last"))
+    assert config_of(old_run(17, 0.9, model__units="4")) != config_of(run(0, model__units=4, training__keep="best"))
 
 
-def test_runs_of_before_make_pairs_with_new_ones() -> None:
+def test_old_runs_are_paired_with_new_ones() -> None:
     pinned: dict[str, Any] = {"training__order_seed": 17, "data__split_seed": 17}
-    old = [of_before(seed, 0.9 + seed / 1000, model__units="4") for seed in range(8)]
+    old = [old_run(seed, 0.9 + seed / 1000, model__units="4") for seed in range(8)]
     new = [run(0, 0.95 + seed / 1000, seed=seed, model__units=10, **pinned) for seed in range(8)]
     result = compared(*old, *new)
     assert result.keys == ["model.units"]
@@ -93,7 +93,7 @@ def test_repeats_of_other_code_are_named() -> None:
     assert distinct(newer).sentences() == []
 
 
-def test_other_data_seeds_or_keys_are_no_repeat() -> None:
+def test_runs_with_other_data_seeds_or_keys_are_no_repeats() -> None:
     given = [
         *(run(0, model__units=4), run(1, model__units=4), run(0, model__units=5)),
         replace(run(0, model__units=4), run_id="other data", tags={"dataset.digest": "e"}),
@@ -143,7 +143,7 @@ def test_a_source_is_covered_only_if_it_varies_in_every_configuration() -> None:
 
 def test_one_replicate_covers_nothing() -> None:
     found = coverage({(("a", "1"),): [run(0)], (("a", "2"),): [run(0)]})
-    assert (found.varied, found.several) == ((), False)
+    assert (found.varied, found.has_replicates) == ((), False)
     assert found.sentence() == "One replicate: no source of variance is covered."
 
 
@@ -158,7 +158,7 @@ def test_seeds_that_runs_share_are_crossed() -> None:
 # Names
 
 
-def test_a_replicate_has_its_number_and_other_runs_their_seeds() -> None:
+def test_runs_are_named_by_replicate_or_else_by_seeds() -> None:
     only, all_three = run(0, seed=5), run(0, seed=1, training__order_seed=2, data__split_seed=3)
     found = replicate_names([run(0), run(12), only, all_three])
     assert [found[seeds_of(each)] for each in (run(0), run(12), only, all_three)] == [
@@ -166,7 +166,7 @@ def test_a_replicate_has_its_number_and_other_runs_their_seeds() -> None:
     ]
 
 
-def test_a_replicate_whose_seeds_were_pinned_is_not_called_by_its_number() -> None:
+def test_a_replicate_with_a_pinned_seed_is_not_named_by_its_number() -> None:
     (name,) = replicate_names([run(4, seed=5)]).values()
     assert name != "replicate 4"
 
@@ -179,7 +179,7 @@ def test_replicates_of_an_earlier_sweep_come_first_and_numbers_in_order() -> Non
     ]
 
 
-def test_the_number_of_validation_images_is_known_where_all_runs_agree() -> None:
+def test_the_number_of_validation_images_is_known_if_all_runs_agree() -> None:
     twelve, six = ({"dataset.validation_images": text} for text in ("12000", "6000"))
     assert samples.validation_images([run(0, tags=twelve), run(1, tags=twelve)]) == 12_000
     assert samples.validation_images([run(0, tags=twelve), run(1, tags=six)]) is None

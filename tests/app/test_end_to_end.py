@@ -15,7 +15,9 @@ import pytest
 from conftest import PROJECT, REAL_MNIST, Checkout, Outcome, SweepStore, copy_project, needs_real_mnist
 
 from mnist_exp.config.replicate import SOURCES
-from mnist_exp.tracking.mlflow import records, store
+from mnist_exp.tracking import queries
+from mnist_exp.tracking.mlflow.backend import open_backend
+from mnist_exp.tracking.mlflow.client import connect
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +35,7 @@ class TestReadmeSweep:
     def test_its_jobs_are_children_named_after_their_overrides(self, sweep_store: SweepStore) -> None:
         assert [child.name for child in sweep_store.children] == COMBINATIONS
         assert {child.status for child in sweep_store.children} == {"FINISHED"}
-        parent = store.connect(sweep_store.uri).get_run(sweep_store.parent)
+        parent = connect(sweep_store.uri).get_run(sweep_store.parent)
         assert parent.info.run_name == "model.units × optimizer.lr"
         assert parent.info.status == "FINISHED"
 
@@ -46,7 +48,7 @@ class TestReadmeSweep:
             assert [child.params[key] for key in ("replicate", *SOURCES)] == ["0", "17", "17", "17"]
 
     def test_every_epoch_is_in_the_store_once(self, sweep_store: SweepStore) -> None:
-        client = store.connect(sweep_store.uri)
+        client = connect(sweep_store.uri)
         for child in sweep_store.children:
             for metric in ("loss", "accuracy", "val_loss", "val_accuracy", "lr", "epoch_seconds"):
                 history = client.get_metric_history(child.run_id, metric)
@@ -56,7 +58,7 @@ class TestReadmeSweep:
             }
 
     def test_what_a_team_compares_lies_at_the_root(self, sweep_store: SweepStore) -> None:
-        client = store.connect(sweep_store.uri)
+        client = connect(sweep_store.uri)
         for child in sweep_store.children:
             found = {entry.path for entry in client.list_artifacts(child.run_id)}
             assert {"loss.png", "accuracy.png", "lr.png", "confusion_matrix.png"} <= found
@@ -82,19 +84,19 @@ class TestReadmeSweep:
         assert re.search(rf"[Aa]t least 6 replicates[^=]*: {re.escape(command)}", said)
 
     def test_the_parent_keeps_the_ranking_and_the_manifest(self, sweep_store: SweepStore, tmp_path: Path) -> None:
-        folder = Path(store.connect(sweep_store.uri).download_artifacts(sweep_store.parent, "sweep", str(tmp_path)))
+        folder = Path(connect(sweep_store.uri).download_artifacts(sweep_store.parent, "sweep", str(tmp_path)))
         assert len(list(csv.DictReader((folder / "leaderboard.csv").read_text().splitlines()))) == 4
         manifest = json.loads((folder / "manifest.json").read_text())
         assert manifest["command"].startswith("python -m mnist_exp -m model.units=4,10 optimizer.lr=0.001,0.01")
         assert [" ".join(job[:2]) for job in manifest["jobs"]] == COMBINATIONS
 
     def test_the_parent_keeps_the_report_and_the_conclusion(self, sweep_store: SweepStore, tmp_path: Path) -> None:
-        client = store.connect(sweep_store.uri)
+        client = connect(sweep_store.uri)
         page = Path(client.download_artifacts(sweep_store.parent, "sweep/report.html", str(tmp_path))).read_text()
         assert page.startswith("<!doctype html>")
         assert all(child.run_id in page for child in sweep_store.children), "a link to each"
         assert all(f"python -m mnist_exp {each}" in page for each in COMBINATIONS), "a command for each"
-        parent = records.find(client, sweep_store.parent)
+        parent = open_backend(client.tracking_uri).find(sweep_store.parent)
         assert parent.metrics["kept/val_accuracy"] == highest(sweep_store)
         assert parent.metrics["first/replicates"] == 1
         assert parent.tags["first"] in COMBINATIONS
@@ -118,7 +120,7 @@ class TestReadmeSweep:
     def test_the_folder_can_be_moved(self, sweep_store: SweepStore, tmp_path: Path) -> None:
         moved = tmp_path / "moved"
         shutil.copytree(sweep_store.checkout.root / "mlruns", moved / "mlruns")
-        client = store.connect(f"sqlite:///{moved / 'mlruns' / 'mlflow.db'}")
+        client = connect(f"sqlite:///{moved / 'mlruns' / 'mlflow.db'}")
         run = client.get_run(sweep_store.children[0].run_id)
         assert run.info.artifact_uri.startswith(str(moved))
         assert run.outputs is not None
@@ -135,12 +137,12 @@ def test_a_job_that_fails_is_told_at_once_and_the_others_still_run(checkout: Che
     assert "the loss of epoch 1 is nan at learning rate 1e+30" in outcome.err
     assert len(outcome.err.splitlines()) == 1
     assert "✓ 2/2 optimizer.lr=0.01" in outcome.out
-    client = store.connect(checkout.uri)
-    parent = records.latest_sweep(client)
+    client = connect(checkout.uri)
+    parent = queries.latest_sweep(open_backend(client.tracking_uri))
     assert parent is not None
     assert parent.status == "FAILED"
     assert (parent.metrics["jobs/finished"], parent.metrics["jobs/failed"]) == (1, 1)
-    statuses = [child.status for child in records.children(client, parent.run_id)]
+    statuses = [child.status for child in queries.children(open_backend(client.tracking_uri), parent.run_id)]
     assert statuses == ["FAILED", "FINISHED"]
     assert not (checkout.root / "conf" / "mlruns").exists()
 
@@ -153,7 +155,7 @@ def test_real_mnist_is_verified_named_and_learnt(checkout: Checkout, tmp_path: P
     )
     assert outcome.code == 0, outcome.err
     assert outcome.out.startswith("data: mnist, 60,000 training and 10,000 test images (sha256 c6558067)")
-    client = store.connect(checkout.uri)
+    client = connect(checkout.uri)
     experiment = client.get_experiment_by_name("mnist")
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
@@ -207,10 +209,10 @@ class TestReproduction:
         self, quick_reproduction: tuple[Checkout, Outcome], tmp_path: Path
     ) -> None:
         checkout, _ = quick_reproduction
-        client = store.connect(checkout.uri)
-        parent = records.latest_sweep(client)
+        client = connect(checkout.uri)
+        parent = queries.latest_sweep(open_backend(client.tracking_uri))
         assert parent is not None
-        assert len(records.children(client, parent.run_id)) == 12
+        assert len(queries.children(open_backend(client.tracking_uri), parent.run_id)) == 12
         folder = Path(client.download_artifacts(parent.run_id, "sweep", str(tmp_path)))
         said = json.loads((folder / "verdicts.json").read_text())
         assert len(said["claims"]) == 6

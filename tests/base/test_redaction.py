@@ -6,7 +6,10 @@ import logging
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import quote
 
 import pytest
@@ -14,7 +17,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnist_exp.base.text import MARK, Formatter, redact
+from mnist_exp.base import paths
+from mnist_exp.base.text import MARK, Formatter, _config_words, _pattern, redact
+from mnist_exp.config.schema import RunConfig
 
 
 @pytest.mark.parametrize(
@@ -81,6 +86,49 @@ def test_other_variables_are_no_secrets(name: str, value: str, monkeypatch: pyte
 def test_a_short_secret_is_no_part_of_a_digest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_PASSWORD", "123456")
     assert redact("sha256 ab123456cd, 123456") == "sha256 ab123456cd, ***"
+
+
+class TestWordsOfOurConfig:
+    """A variable such as SIGNING_KEY may by chance have a value that is a word of every run's params."""
+
+    @pytest.mark.parametrize(
+        "text",
+        ["model.activation=softplus", "optimizer=rmsprop", "optimizer.momentum=0.9", "training.engine=compiled"],
+    )
+    def test_they_are_no_secrets(self, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        key, _, value = text.partition("=")
+        monkeypatch.setenv("SIGNING_KEY", value)
+        monkeypatch.setenv("MY_TOKEN", key.rpartition(".")[2])
+        assert redact(text) == text
+
+    def test_every_key_choice_and_experiment_is_one(self) -> None:
+        words = _config_words(paths.CONF)
+        assert {*schema_words(RunConfig), *paths.experiment_files()} <= words
+
+    def test_other_words_are_secrets_as_before(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SIGNING_KEY", "softplus2")
+        assert redact("model.activation=softplus2") == "model.activation=***"
+
+    def test_a_value_in_a_config_file_is_none_of_them(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "tracking").mkdir()
+        (tmp_path / "tracking" / "team.yaml").write_text("uri: http://me:hunter2@host\nPASSWORD: hunter2\n")
+        monkeypatch.setattr(paths, "CONF", tmp_path)
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2")
+        _pattern.cache_clear()
+        assert redact("login with hunter2 failed") == "login with *** failed"
+        _pattern.cache_clear()
+
+
+def schema_words(kind: Any) -> Iterator[str]:
+    """Every key of a config class and of those in it, and every choice of a key."""
+    if get_origin(kind) is Literal:
+        yield from get_args(kind)
+    for inner in get_args(kind):
+        yield from schema_words(inner)
+    if isinstance(kind, type) and is_dataclass(kind):
+        for name, type_ in get_type_hints(kind, include_extras=True).items():
+            yield name
+            yield from schema_words(type_)
 
 
 def test_the_password_of_a_uri_that_was_given_goes_without_its_uri_too(monkeypatch: pytest.MonkeyPatch) -> None:

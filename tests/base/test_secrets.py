@@ -1,105 +1,17 @@
 """Nothing that was given in confidence is found in what a run or sweep leaves behind, or in what the screen shows."""
 
 import shlex
-import subprocess
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from conftest import Checkout
 
-from mnist_exp.base import paths
-from mnist_exp.base.text import MARK
 from mnist_exp.runs import provenance
-from mnist_exp.runs.provenance import Code
 from mnist_exp.terminal import messages
-from mnist_exp.tracking.mlflow import store
+from mnist_exp.tracking.mlflow.backend import open_backend
+from mnist_exp.tracking.mlflow.client import connect
 from mnist_exp.tracking.mlflow.tracker import MlflowTracker
 from mnist_exp.tracking.protocols import Status
-
-Git = Callable[..., str]
-
-
-@pytest.fixture
-def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Git]:
-    """A checkout of its own, that the program takes for the project's; git with these arguments in it."""
-    (tmp_path / "conf").mkdir()
-    monkeypatch.setattr(paths, "root", lambda: tmp_path)
-    monkeypatch.setattr(paths, "CONF", tmp_path / "conf")
-    identity = ["-c", "user.name=me", "-c", "user.email=me@example.org", "-c", "init.defaultBranch=main"]
-
-    def call(*arguments: str, **files: str) -> str:
-        for name, content in files.items():
-            (tmp_path / name).write_text(content)
-        done = subprocess.run(
-            ["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True, text=True
-        )
-        return done.stdout
-
-    call("init", "-q")
-    provenance.code.cache_clear()
-    yield call
-    provenance.code.cache_clear()
-
-
-def committed(git: Git, **files: str) -> None:
-    git("add", "--force", ".", **files)
-    git("commit", "-q", "-m", "all")
-
-
-class TestDiff:
-    def test_it_applies_and_gives_the_code_that_ran(self, git: Git, tmp_path: Path) -> None:
-        committed(git, **{"code.py": "a = 1\n"})
-        (tmp_path / "code.py").write_text("a = 2\n")
-        state = provenance.code()
-        git("checkout", "-q", ".")
-        (tmp_path / "git.diff").write_text(state.diff)
-        git("apply", "git.diff")
-        assert (tmp_path / "code.py").read_text() == "a = 2\n"
-        assert state.dirty
-
-    @pytest.mark.parametrize(
-        "name",
-        [
-            *(".env", ".env.local", "prod.env", "server.pem", "me.key", "id_rsa", "id_ed25519.old", "credentials"),
-            *(".netrc", "aws_credentials.json", "secrets.yaml", ".npmrc", ".pypirc", "store.p12"),
-        ],
-    )
-    def test_files_with_names_of_secrets_are_left_out_and_said_so(self, git: Git, tmp_path: Path, name: str) -> None:
-        committed(git, **{"code.py": "a = 1\n", name: "one\n"})
-        (tmp_path / "code.py").write_text("a = 2\n")
-        (tmp_path / name).write_text("hunter2\n")
-        diff = provenance.code().diff
-        assert "hunter2" not in diff
-        assert "+a = 2" in diff
-        assert diff.startswith(f"# Left out, as its name or .gitignore asks for: {name}\ndiff --git ")
-
-    def test_what_git_ignores_is_left_out_though_it_was_committed_once(self, git: Git, tmp_path: Path) -> None:
-        committed(git, **{"code.py": "a = 1\n", "local.cfg": "one\n", ".gitignore": "local.cfg\n"})
-        (tmp_path / "local.cfg").write_text("hunter2\n")
-        assert provenance.code().diff == "# Left out, as its name or .gitignore asks for: local.cfg\n"
-
-    def test_a_secret_in_a_file_of_code_is_marked_and_said_so(
-        self, git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        committed(git, **{"code.py": "a = 1\n"})
-        monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "hunter2")
-        (tmp_path / "code.py").write_text("uri = 'https://me:pass1@host'\nplain = 'hunter2'\napi_key = 'abcdefg'\n")
-        diff = provenance.code().diff
-        assert not [secret for secret in ("hunter2", "pass1", "abcdefg") if secret in diff]
-        assert diff.startswith(f"# {MARK} stands for what looked like a secret: put it back before applying this\n")
-
-    def test_the_users_own_settings_of_git_do_not_change_it(self, git: Git, tmp_path: Path) -> None:
-        committed(git, **{"code.py": "a = 1\n"})
-        for setting in (("color.ui", "always"), ("diff.noprefix", "true"), ("diff.external", "echo")):
-            git("config", *setting)
-        (tmp_path / "code.py").write_text("a = 2\n")
-        assert provenance.code().diff.startswith("diff --git a/code.py b/code.py\n")
-
-    def test_one_that_changes_nothing_is_not_applied(self) -> None:
-        assert "git apply" not in provenance.rerun_script(Code("abc", True, "# Left out, ...: .env\n"), "command")
-        assert "git apply" in provenance.rerun_script(Code("abc", True, "# ...\ndiff --git a/x b/x\n"), "command")
-
 
 SECRETS = {"MLFLOW_TRACKING_PASSWORD": "envsecret7", "AWS_SECRET_ACCESS_KEY": "aws/secret+9"}
 
@@ -140,8 +52,8 @@ def test_a_sweep_leaves_no_secret_behind(checkout: Checkout) -> None:
 class TestMlflow:
     @pytest.fixture
     def tracker(self, uri: str) -> MlflowTracker:
-        client = store.connect(uri)
-        return MlflowTracker.open(client, uri, store.experiment_id(client, uri, "kept"), "a run")
+        client = connect(uri)
+        return MlflowTracker.open(client, uri, open_backend(uri).experiment("kept"), "a run")
 
     def test_params_and_tags_are_kept_without_secrets(
         self, tracker: MlflowTracker, uri: str, monkeypatch: pytest.MonkeyPatch
@@ -149,7 +61,7 @@ class TestMlflow:
         monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "hunter2")
         tracker.log_params({"data.path": "/data/hunter2.npz"})
         tracker.set_tags({"rerun": "python -m mnist_exp tracking.uri=http://me:pass1@host"})
-        data = store.connect(uri).get_run(tracker.run_id).data
+        data = connect(uri).get_run(tracker.run_id).data
         assert data.params["data.path"] == "/data/***.npz"
         assert data.tags["rerun"] == "python -m mnist_exp tracking.uri=http://***@host"
 
@@ -159,7 +71,7 @@ class TestMlflow:
         long = "x" * 10_000
         tracker.log_params({"data.path": long})
         tracker.set_tags({"rerun": long, "group": f"{long}y", "short": "kept as it is"})
-        client = store.connect(uri)
+        client = connect(uri)
         data = client.get_run(tracker.run_id).data
         assert len(data.params["data.path"]) == 6000
         assert len(data.tags["rerun"]) == 8000
@@ -172,7 +84,7 @@ class TestMlflow:
 
     def test_long_values_with_the_same_beginning_stay_apart(self, tracker: MlflowTracker, uri: str) -> None:
         tracker.log_params({"one": "x" * 9_999 + "1", "two": "x" * 9_999 + "2"})
-        params = store.connect(uri).get_run(tracker.run_id).data.params
+        params = connect(uri).get_run(tracker.run_id).data.params
         assert params["one"].replace("one.txt", "two.txt") != params["two"]
 
     @pytest.mark.parametrize("value", ["a\0b", "\udcff", "<b>\n\"'=🎲", "\x1b[31m"], ids=range(4))
@@ -180,7 +92,7 @@ class TestMlflow:
         tracker.set_tags({"any": value})
         tracker.log_params({"any": value})
         tracker.close(Status.FINISHED)
-        kept = store.connect(uri).get_run(tracker.run_id).data
+        kept = connect(uri).get_run(tracker.run_id).data
         expected = value.replace("\0", "\\0").replace("\udcff", "\\udcff")
         assert (kept.tags["any"], kept.params["any"]) == (expected, expected)
 
@@ -216,4 +128,7 @@ class TestScreen:
 
 def test_the_command_is_kept_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["mnist_exp", "tracking.uri=http://me:pass1@host", "data.path=a b"])
-    assert shlex.split(provenance.command_line())[3:] == ["tracking.uri=http://***@host", "data.path=a b"]
+    assert shlex.split(provenance.command_line(["tracking.uri=http://me:pass1@host", "data.path=a b"]))[3:] == [
+        "tracking.uri=http://***@host",
+        "data.path=a b",
+    ]

@@ -1,104 +1,155 @@
-"""mnist-exp and shell completion."""
+"""``mnist-exp``: its list of commands, their exit codes, and mistakes in one line."""
 
 import re
-import shutil
-import socket
+import signal
 import subprocess
 import sys
-import urllib.request
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from conftest import PROJECT, Outcome
 
-from mnist_exp.base.errors import StoreError
+from commands.conftest import MnistExp
 from mnist_exp.commands import cli
-from mnist_exp.commands.completion import script
-from mnist_exp.tracking.mlflow import ui
 
-BASH = shutil.which("bash")
-
-ASK = """
-COMP_LINE="$1"; COMP_POINT=${#1}; COMP_WORDS=($1); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMPREPLY=()
-"$2"; echo "${COMPREPLY[*]}"
-"""
+NO_COMMANDS = {"__init__", "cli", "store"}
 
 
-@pytest.mark.skipif(BASH is None, reason="needs bash")
+def test_every_file_with_a_command_is_listed() -> None:
+    files = {file.stem for file in (PROJECT / "mnist_exp" / "commands").glob("*.py")}
+    assert files - NO_COMMANDS == set(cli.COMMANDS)
+
+
+def test_help_names_every_command_in_order(mnist_exp: MnistExp) -> None:
+    shown = mnist_exp("--help")
+    assert shown.code == 0
+    assert "python -m mnist_exp" in shown.out
+    assert re.findall(r"^    (\w+)", shown.out, re.MULTILINE) == ["ui", "compare", "reproduce", "sync", "completion"]
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_the_help_of_a_command_begins_with_its_line_in_the_list(mnist_exp: MnistExp, name: str) -> None:
+    shown = mnist_exp(name, "--help")
+    assert shown.code == 0
+    assert cli.COMMANDS[name].HELP in mnist_exp("--help").out
+    assert cli.COMMANDS[name].HELP[1:] in shown.out
+
+
 @pytest.mark.parametrize(
-    ("line", "offered"),
+    ("words", "message"),
     [
-        ("{python} -m mnist_exp model=", "cnn mlp"),
-        ("{python} -m mnist_exp -m model.u", "model.units="),
-        ("{python} -m mnist_exp seed=3 experiment=model_", "model_1 model_2 model_3 model_4 model_5 model_6"),
-        ("{python} -m other_module model=", ""),
+        (["iu"], "invalid choice: 'iu'"),
+        (["ui", "--port", "abc"], "argument --port: invalid int value: 'abc'"),
+        (["sync", "--status", "--drop", "KEY"], "argument --drop: not allowed with argument --status"),
     ],
 )
-def test_bash_completes_overrides(line: str, offered: str) -> None:
-    code = script("bash") + ASK
-    arguments = ["-c", code, "bash", line.format(python=sys.executable), "_mnist_exp_overrides"]
-    done = subprocess.run([BASH or "", *arguments], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == offered
+def test_what_the_parser_refuses_has_code_2(mnist_exp: MnistExp, words: list[str], message: str) -> None:
+    shown = mnist_exp(*words)
+    assert (shown.code, shown.out) == (2, "")
+    assert message in shown.err
 
 
-def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left:
-        cli.main(["--help"])
-    assert left.value.code == 0
-    said = capsys.readouterr().out
-    assert "python -m mnist_exp" in said
-    assert all(
-        re.search(rf"^ +{command}\b", said, re.MULTILINE) for command in ("ui", "compare", "reproduce", "completion")
+def no_database(name: str, tmp_path: Path) -> str:
+    """The URI of a file that is missing, a text or a folder, as its name has it."""
+    file = tmp_path / name
+    if name == "text.db":
+        file.write_text("no database\n" * 1000)
+    if name == "folder.db":
+        file.mkdir()
+    return f"sqlite:///{file}"
+
+
+@pytest.mark.parametrize("command", ["compare", "ui"])
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("mlruns", "tracking.uri must be a database or a server, such as sqlite:///runs.db or http://host:5000"),
+        ("http://[x", "tracking.uri must name a server, such as http://host:5000"),
+        ("http://127.0.0.1:9", "no server answers there"),
+        ("mssql://nobody@127.0.0.1/x", "cannot be used"),
+        ("missing.db", "there is no store yet at sqlite:///"),
+        ("text.db", "cannot be used"),
+        ("folder.db", "cannot be used"),
+    ],
+)
+def test_a_store_that_cannot_be_read_is_an_error_of_one_line(
+    mnist_exp: MnistExp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, uri: str, message: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    given = no_database(uri, tmp_path) if uri.endswith(".db") else uri
+    shown = mnist_exp(command, "--uri", given)
+    assert (shown.code, shown.out) == (2, "")
+    assert shown.err.startswith("error: ")
+    assert shown.err.count("\n") == 1
+    assert message in shown.err
+
+
+@pytest.mark.parametrize("command", ["compare", "ui"])
+def test_a_folder_without_a_store_stays_without(
+    mnist_exp: MnistExp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    from mnist_exp.base import paths
+
+    monkeypatch.setattr(paths, "root", lambda: tmp_path)
+    shown = mnist_exp(command)
+    assert shown.code == 2
+    assert shown.err == (
+        f"error: there is no store yet at sqlite:///{tmp_path}/mlruns/mlflow.db: run python -m mnist_exp, or give the "
+        "URI of another one\n"
     )
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_command_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left:
-        cli.main(["iu"])
-    assert left.value.code == 2
-    assert "invalid choice: 'iu'" in capsys.readouterr().err
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_any_command_with_its_code(
+    mnist_exp: MnistExp, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    def run(arguments: Namespace) -> int:
+        signal.raise_signal(number)
+        return 0
+
+    waiting = SimpleNamespace(HELP="wait", add_arguments=lambda _: None, run=run)
+    monkeypatch.setattr(cli, "COMMANDS", {"wait": waiting})
+    assert mnist_exp("wait") == Outcome(code, "", "")
 
 
-def test_a_port_that_is_taken_is_said_so() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with (
-            pytest.raises(StoreError, match=f"--port must be free on 127.0.0.1. Received: {port}"),
-            ui.serve("", port=port),
-        ):
-            pass
+def test_a_command_is_given_its_words_and_the_parser(mnist_exp: MnistExp, monkeypatch: pytest.MonkeyPatch) -> None:
+    def add_arguments(parser: ArgumentParser) -> None:
+        parser.add_argument("overrides", nargs="*")
+
+    def run(arguments: Namespace) -> int:
+        print(arguments.parser.prog, *arguments.words, "gives", *arguments.overrides)
+        return 7
+
+    monkeypatch.setattr(cli, "COMMANDS", {"see": SimpleNamespace(HELP="see", add_arguments=add_arguments, run=run)})
+    assert mnist_exp("see", "a=1") == Outcome(7, "mnist-exp see a=1 gives a=1\n", "")
 
 
-def test_who_may_reach_the_ui_is_this_machine_unless_told_otherwise() -> None:
-    assert cli._parser().parse_args(["ui"]).host == "127.0.0.1"
-    assert cli._parser().parse_args(["ui", "--host", "0.0.0.0"]).host == "0.0.0.0"
+START = "import sys; from mnist_exp.commands import cli; "
+LOADED = "heavy = {'tensorflow', 'keras', 'mlflow', 'pandas', 'numpy', 'hydra', 'rich'} & set(sys.modules)"
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs Linux's list of sockets")
-def test_the_server_listens_on_loopback_and_tells_nobody_its_store(tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    with ui.serve(uri, port=0) as address:
-        port = int(address.rpartition(":")[2])
-        sockets = [line.split() for table in ("tcp", "tcp6") for line in _lines(Path("/proc/net") / table)]
-        listening = [each[1] for each in sockets if each[1].endswith(f":{port:04X}") and each[3] == "0A"]
-        assert listening == [f"0100007F:{port:04X}"], "127.0.0.1, as Linux writes it, and nowhere else"
-        shown = [file.read_bytes() for file in Path("/proc").glob("[0-9]*/cmdline") if file.exists()]
-        assert not [each for each in shown if uri.encode() in each]
-        with urllib.request.urlopen(f"{address}/ajax-api/2.0/mlflow/experiments/search?max_results=1") as answer:
-            assert answer.status == 200
-    assert (tmp_path / "mlflow.db").exists(), "the store it was told of"
+@pytest.mark.parametrize("words", [["completion", "bash"], ["completion", "zsh"]])
+def test_completion_imports_nothing_heavy(words: list[str]) -> None:
+    code = f"{START}cli.main({words}); {LOADED}; sys.exit(str(heavy) if heavy else 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
-def _lines(table: Path) -> list[str]:
-    return table.read_text().splitlines()[1:] if table.exists() else []
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    code = f"{START}sys.exit(cli.main(['completion', 'bash']))"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as done:
+        assert done.stdout is not None
+        assert done.stderr is not None
+        done.stdout.close()
+        assert (done.stderr.read(), done.wait()) == (b"", 0)
 
 
-def test_links_open_where_metrics_are_visible() -> None:
-    page = ui.experiment_link("http://h:1", "3", "abc")
-    assert page.startswith("http://h:1/#/experiments/3/runs?workflowType=machine_learning&searchFilter=")
-    assert "abc" in page
-
-
-def test_completion_is_printed_for_a_shell(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["completion", "zsh"]) == 0
-    assert "bashcompinit" in capsys.readouterr().out
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device without space")
+def test_output_that_cannot_be_written_is_an_error_of_one_line() -> None:
+    code = f"{START}sys.exit(cli.main(['completion', 'bash']))"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "error: the output cannot be written: No space left on device\n")

@@ -9,23 +9,25 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from commands.conftest import MnistExp
 from mnist_exp import load_runs
 from mnist_exp.base.errors import StoreError
-from mnist_exp.commands import cli
-from mnist_exp.tracking.mlflow import records, store
+from mnist_exp.tracking import queries
+from mnist_exp.tracking.mlflow import sqlite
+from mnist_exp.tracking.mlflow.backend import open_backend
+from mnist_exp.tracking.mlflow.client import connect
 from mnist_exp.tracking.mlflow.tracker import MlflowTracker
 from mnist_exp.tracking.protocols import Measurement, Status
-from mnist_exp.tracking.spool import journal
 
 METRICS = ("loss", "accuracy", "val_loss", "val_accuracy", "lr", "epoch_seconds")
 
 
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+def uri(tmp_path_factory: pytest.TempPathFactory, new_store: Callable[[Path], str]) -> str:
     """Two configurations with three seeds each, one run of which diverged; another sweep, on other data, that runs."""
-    uri = f"sqlite:///{tmp_path_factory.mktemp('compare') / 'mlflow.db'}"
-    client = store.connect(uri)
-    experiment = store.experiment_id(client, uri, "mnist")
+    uri = new_store(tmp_path_factory.mktemp("compare"))
+    client = connect(uri)
+    experiment = open_backend(uri).experiment("mnist")
     for sweep, dataset in (("first", "mnist"), ("second", "digits")):
         parent = MlflowTracker.open(client, uri, experiment, sweep)
         parent.set_tags({"kind": "sweep", "command": "python -m mnist_exp -m model.units=4,10"})
@@ -53,22 +55,23 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     return uri
 
 
-@pytest.fixture(autouse=True)
-def no_journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every command sends what waits first: none of the project's."""
-    monkeypatch.setattr(journal, "root", lambda: tmp_path / "journal")
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory, new_store: Callable[[Path], str]) -> str:
+    """A store without runs."""
+    return new_store(tmp_path_factory.mktemp("empty"))
+
+
+Compare = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def compare(
-    uri: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., tuple[int, str, str]]:
+def compare(uri: str, mnist_exp: MnistExp, monkeypatch: pytest.MonkeyPatch) -> Compare:
+    """``mnist-exp compare`` on that store: its exit code, and what it shows and warns of."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        code = cli.main(["compare", *arguments])
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        shown = mnist_exp("compare", *arguments)
+        return shown.code, shown.out, shown.err
 
     return call
 
@@ -102,7 +105,7 @@ class TestFrames:
 
     def test_through_the_client_they_are_the_same(self, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
         epochs = load_runs("first", uri=uri).epochs
-        monkeypatch.setattr(store, "sqlite_file", lambda _: None)  # as of a server
+        monkeypatch.setattr(sqlite, "REVISION", "another")
         asked = load_runs("first", uri=uri).epochs
         pd.testing.assert_frame_equal(
             asked.sort_values(["run_id", "epoch"], ignore_index=True), epochs, check_dtype=False
@@ -111,56 +114,57 @@ class TestFrames:
     def test_nothing_named_means_every_run(self, uri: str) -> None:
         assert len(load_runs(uri=uri).runs) == 12
 
-    def test_an_empty_store_has_empty_frames(self, tmp_path_factory: pytest.TempPathFactory) -> None:
-        runs, epochs = load_runs(uri=f"sqlite:///{tmp_path_factory.mktemp('empty') / 'mlflow.db'}")
+    def test_an_empty_store_has_empty_frames(self, empty: str) -> None:
+        runs, epochs = load_runs(uri=empty)
         assert (len(runs), len(epochs)) == (0, 0)
         assert "run_id" in runs
+
+    def test_a_store_that_is_missing_is_an_error_and_stays_missing(self, tmp_path: Path) -> None:
+        with pytest.raises(StoreError, match="there is no store yet at sqlite:///"):
+            load_runs(uri=f"sqlite:///{tmp_path / 'folder' / 'mlflow.db'}")
+        assert not (tmp_path / "folder").exists()
 
 
 class TestSelection:
     def test_by_name_id_beginning_and_filter(self, uri: str) -> None:
-        client = store.connect(uri)
-        (run,) = records.select(client, ["first 4 1"])
-        assert records.select(client, [run.run_id]) == [run]
-        assert records.select(client, [run.run_id[:12]]) == [run]
-        assert records.select(client, [run.run_id, "first 4 1"]) == [run], "each once"
-        assert len(records.select(client, ["params.`model.units` = '4'"])) == 6
-        assert len(records.select(client, ["first"])) == 6
-        by_id, by_name = (records.select(client, [name]) for name in (run.tags["sweep"], "first"))
+        backend = open_backend(uri)
+        (run,) = queries.select(backend, ["first 4 1"])
+        assert queries.select(backend, [run.run_id]) == [run]
+        assert queries.select(backend, [run.run_id[:12]]) == [run]
+        assert queries.select(backend, [run.run_id, "first 4 1"]) == [run], "each once"
+        assert len(queries.select(backend, ["params.`model.units` = '4'"])) == 6
+        assert len(queries.select(backend, ["first"])) == 6
+        by_id, by_name = (queries.select(backend, [name]) for name in (run.tags["sweep"], "first"))
         assert [each.run_id for each in by_id] == [each.run_id for each in by_name]
 
     def test_a_name_may_hold_quotes(self, uri: str) -> None:
-        client = store.connect(uri)
+        backend = open_backend(uri)
         for name in ("it's", 'say "so"', """it's "so\""""):
-            run = MlflowTracker.open(client, uri, "0", name)
+            run = MlflowTracker.open(backend.client, uri, "0", name)
             run.close(Status.FINISHED)
-            assert [each.run_id for each in records.select(client, [name])] == [run.run_id]
+            assert [each.run_id for each in queries.select(backend, [name])] == [run.run_id]
 
     @pytest.mark.parametrize("name", ["nothing", "abcdef", "nobody's", "model.units=4", "' OR 1=1 --"])
     def test_what_is_not_there_is_said_so(self, uri: str, name: str) -> None:
         with pytest.raises(StoreError, match="there is no sweep or run called"):
-            records.select(store.connect(uri), [name])
+            queries.select(open_backend(uri), [name])
 
 
 class TestCommand:
-    def test_one_row_a_configuration_with_what_failed_beside_it(
-        self, compare: Callable[..., tuple[int, str, str]]
-    ) -> None:
+    def test_one_row_a_configuration_with_what_failed_beside_it(self, compare: Compare) -> None:
         code, out, _ = compare("first")
         assert code == 0
         assert "Ranked by the mean kept val_accuracy, higher is better" in out
         assert "2 (1 diverged)" in out
         assert "1 of 6 runs gave no value." in out
 
-    def test_the_last_sweep_unless_told_otherwise_and_that_it_still_runs(
-        self, compare: Callable[..., tuple[int, str, str]]
-    ) -> None:
+    def test_the_last_sweep_unless_told_otherwise_and_that_it_still_runs(self, compare: Compare) -> None:
         code, out, err = compare()
         assert code == 0
         assert "not all of these runs have ended" in err
         assert "nothing to compare" in out
 
-    def test_json_has_everything_in_numbers(self, compare: Callable[..., tuple[int, str, str]]) -> None:
+    def test_json_has_everything_in_numbers(self, compare: Compare) -> None:
         _, out, _ = compare("first", "--format", "json", "--by", "last", "--metric", "val_loss")
         rows = json.loads(out)
         assert [row["model.units"] for row in rows] == [4, 10]
@@ -168,7 +172,7 @@ class TestCommand:
         assert rows[0]["n"] == 3
         assert rows[1]["others"] == "1 diverged"
 
-    def test_the_figures_of_a_sweep_are_scipys(self, compare: Callable[..., tuple[int, str, str]]) -> None:
+    def test_the_figures_of_a_sweep_are_scipys(self, compare: Compare) -> None:
         """The best val_accuracy is units / 20 + seed / 50 + 0.002; of ten units seed 2 diverged."""
         _, out, _ = compare("first", "--format", "json", "--by", "best")
         ten, four = json.loads(out)
@@ -183,21 +187,19 @@ class TestCommand:
         assert (four["verdict"], four["p"], four["low"], four["best_set"]) == ("too few replicates", None, None, None)
         assert (four["replicates"], four["level"]) == ("seed=0 seed=1 seed=2", 0.05)
 
-    def test_every_pair_on_request(self, compare: Callable[..., tuple[int, str, str]]) -> None:
+    def test_every_pair_on_request(self, compare: Compare) -> None:
         _, out, _ = compare("first", "--format", "json", "--pairs")
         (pair,) = json.loads(out)
         assert (pair["a"], pair["b"], pair["n"]) == ("model.units=10", "model.units=4", 2)
         assert pair["verdict"] == "too few replicates"
 
-    def test_a_worth_that_is_no_size_is_refused(self, compare: Callable[..., tuple[int, str, str]]) -> None:
+    def test_a_worth_that_is_no_size_is_refused(self, compare: Compare) -> None:
         for worth in ("0", "-0.1", "nan", "inf"):
             code, out, err = compare("first", "--worth", worth)
             assert (code, out) == (2, "")
             assert "--worth must be greater than 0" in err
 
-    def test_csv_goes_into_a_file(
-        self, compare: Callable[..., tuple[int, str, str]], tmp_path_factory: pytest.TempPathFactory
-    ) -> None:
+    def test_csv_goes_into_a_file(self, compare: Compare, tmp_path_factory: pytest.TempPathFactory) -> None:
         file = tmp_path_factory.mktemp("out") / "ranking.csv"
         code, out, _ = compare("first", "--format", "csv", "--output", str(file))
         assert code == 0
@@ -208,29 +210,24 @@ class TestCommand:
         ("arguments", "message"),
         [
             (["first", "--metric", "test/accuracy"], "would choose by test scores"),
-            (["first", "--metric", "my_accuracy"], "no run has a metric 'my_accuracy'"),
+            (["first", "--metric", "my_accuracy", "--direction", "max"], "no run has a metric 'my_accuracy'"),
             (["first", "second"], "used 2 data sets (digits, mnist)"),
             (["nothing"], "there is no sweep or run called 'nothing'"),
             (["first", "--format", "csv", "--output", "/no/such/folder/x.csv"], "cannot be written"),
         ],
     )
-    def test_what_cannot_be_done_is_said_in_a_line(
-        self, compare: Callable[..., tuple[int, str, str]], arguments: list[str], message: str
-    ) -> None:
+    def test_what_cannot_be_done_is_said_in_a_line(self, compare: Compare, arguments: list[str], message: str) -> None:
         code, out, err = compare(*arguments)
         assert (code, out) == (2, "")
         assert message in " ".join(err.split())
         assert "Traceback" not in err
 
-    def test_a_store_that_is_named_wins_over_the_environments(
-        self, compare: Callable[..., tuple[int, str, str]], tmp_path_factory: pytest.TempPathFactory
-    ) -> None:
-        other = f"sqlite:///{tmp_path_factory.mktemp('other') / 'mlflow.db'}"
-        assert compare("first", "--uri", other)[0] == 2
+    def test_a_store_that_is_named_wins_over_the_environments(self, compare: Compare, empty: str) -> None:
+        code, _, err = compare("first", "--uri", empty)
+        assert code == 2
+        assert "there is no sweep or run called 'first'" in err
 
-    def test_a_store_without_sweeps(
-        self, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        empty = f"sqlite:///{tmp_path_factory.mktemp('none') / 'mlflow.db'}"
-        assert cli.main(["compare", "--uri", empty]) == 2
-        assert "there is no sweep yet" in capsys.readouterr().err
+    def test_a_store_without_sweeps(self, compare: Compare, empty: str) -> None:
+        code, _, err = compare("--uri", empty)
+        assert code == 2
+        assert "there is no sweep yet" in err

@@ -13,7 +13,7 @@ from conftest import SweepStore
 from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
 
 from mnist_exp.tracking.mlflow import ui
-from mnist_exp.tracking.mlflow.records import Record
+from mnist_exp.tracking.protocols import Record
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,8 @@ from mnist_exp.app.compose import compose, explain, to_run_config
 from mnist_exp.base.errors import MnistExpError, StoreError
 from mnist_exp.config.schema import RunConfig
 from mnist_exp.data import datasets
-from mnist_exp.tracking.mlflow import store
+from mnist_exp.tracking.mlflow import sqlite
+from mnist_exp.tracking.mlflow.client import connect, uri_from_cli
 
 TEXT_KEYS = (
     "data.path",
@@ -132,7 +133,7 @@ def test_a_run_with_hostile_values_is_kept_whole_and_shown_short(checkout: Check
     assert said.code == 0, said.err
     assert "\x1b" not in said.out + said.err
     assert max(map(len, said.out.splitlines())) <= 1100
-    client = store.connect(checkout.uri)
+    client = connect(checkout.uri)
     experiment = client.get_experiment_by_name("ü / ..")
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
@@ -152,7 +153,7 @@ class TestStoreUris:
     @given(st.one_of(st.text(), st.from_regex(r"(https?|sqlite|postgresql)://?[\[\]:@/?#%a-z0-9 ]*", fullmatch=True)))
     def test_any_uri_is_resolved_or_refused(self, uri: str) -> None:
         try:
-            found = store.named(uri)
+            found = uri_from_cli(uri)
         except StoreError as error:
             said = str(error)
             found = "refused"
@@ -167,7 +168,7 @@ class TestStoreUris:
     def test_what_cannot_be_connected_to_is_one_line(self, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         with pytest.raises(StoreError) as caught:
-            store.connect(store.named(uri))
+            connect(uri_from_cli(uri))
         assert str(caught.value).isprintable()
         assert re.search("cannot be used: |must name a server", str(caught.value))
 
@@ -179,8 +180,8 @@ class TestArtifactFolders:
     @example("x" * 500)
     @example("ü" * 300)
     def test_any_experiment_has_one_that_is_safe_and_its_own(self, name: str) -> None:
-        folder = store._artifacts(Path("/store"), name)
+        folder = sqlite.artifact_folder(Path("/store"), name)
         assert folder.parent == Path("/store/artifacts")
         assert folder.name not in ("", ".", "..")
         assert len(folder.name.encode()) <= 255
-        assert folder != store._artifacts(Path("/store"), f"{name}.")
+        assert folder != sqlite.artifact_folder(Path("/store"), f"{name}.")

@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
 from mnist_exp.app import compose
-from mnist_exp.app.compose import expand, of_the_run
+from mnist_exp.app.compose import expand, run_overrides
 from mnist_exp.base import paths
 from mnist_exp.base.errors import ConfigError
 from mnist_exp.config import replicate as replicates
@@ -166,7 +166,7 @@ def test_all_replicates_of_a_configuration_are_one_group() -> None:
 
 def test_a_run_forgets_how_its_sweep_is_judged_and_resumed() -> None:
     given = ("model.units=4", "++worth=0.1", "looks=true", "resume=true", "+resume=true", "seed=1")
-    assert of_the_run(given) == ("model.units=4", "seed=1")
+    assert run_overrides(given) == ("model.units=4", "seed=1")
 
 
 @pytest.mark.parametrize("override", ["worth=0.01", "looks=true", "looks=0a1f"])

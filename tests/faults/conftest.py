@@ -5,6 +5,7 @@ import contextlib
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,10 @@ from faults import ledger
 from faults.ledger import KeptSweep
 from faults.program import Program
 from faults.proxy import Proxy
-from mnist_exp.tracking.mlflow import records, store, ui
+from mnist_exp.tracking import queries
+from mnist_exp.tracking.mlflow import ui
+from mnist_exp.tracking.mlflow.backend import open_backend
+from mnist_exp.tracking.mlflow.client import connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -38,9 +42,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The URI of a SQLite store; one for all tests, as creating one takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('database') / 'mlflow.db'}"
+def database(tmp_path_factory: pytest.TempPathFactory, new_store: Callable[[Path], str]) -> str:
+    """The URI of a SQLite store; one for all tests."""
+    return new_store(tmp_path_factory.mktemp("database"))
 
 
 @pytest.fixture
@@ -53,7 +57,7 @@ def proxy(server: str) -> Iterator[Proxy]:
 @pytest.fixture
 def truth(server: str) -> "MlflowClient":
     """A client of the server itself: what it says is so."""
-    return store.connect(server)
+    return connect(server)
 
 
 @pytest.fixture
@@ -68,21 +72,19 @@ def client(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> "MlflowClient":
 @pytest.fixture
 def experiment(server: str, truth: "MlflowClient", request: pytest.FixtureRequest) -> str:
     """The id of an experiment on the server that is the test's own."""
-    return store.experiment_id(truth, server, request.node.nodeid)
+    return open_backend(server).experiment(request.node.nodeid)
 
 
-@pytest.fixture(scope="session")
-def new_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], str]:
-    """Makes an empty store in a folder, as a copy of one, whose creation takes seconds; gives its URI."""
-    template = tmp_path_factory.mktemp("store") / "mlflow.db"
-    store.connect(f"sqlite:///{template}")
+@pytest.fixture
+def run_names(truth: "MlflowClient", experiment: str) -> Callable[[], list[str]]:
+    """Which runs the server has, however the client fared."""
+    return lambda: sorted(run.info.run_name for run in truth.search_runs([experiment]))
 
-    def make(folder: Path) -> str:
-        folder.mkdir(exist_ok=True)
-        shutil.copyfile(template, folder / "mlflow.db")
-        return f"sqlite:///{folder / 'mlflow.db'}"
 
-    return make
+@pytest.fixture
+def in_another_thread() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        yield pool
 
 
 @pytest.fixture(scope="session")
@@ -110,8 +112,8 @@ def checkout(new_checkout: Callable[[], Checkout]) -> Iterator[Checkout]:
 
 def sweep_in(checkout: Checkout) -> KeptSweep:
     """The last sweep in the store of a checkout."""
-    client = store.connect(checkout.uri)
-    parent = records.latest_sweep(client)
+    client = connect(checkout.uri)
+    parent = queries.latest_sweep(open_backend(client.tracking_uri))
     assert parent is not None
     return ledger.read(client, parent.run_id)
 

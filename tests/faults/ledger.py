@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faults.program import Program
-from mnist_exp.tracking.mlflow import records
-from mnist_exp.tracking.mlflow.records import Record
+from mnist_exp.tracking import queries
+from mnist_exp.tracking.mlflow.backend import open_backend
+from mnist_exp.tracking.protocols import Record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -85,11 +86,11 @@ class Wrong:
 
 def read(client: "MlflowClient", parent: str) -> KeptSweep:
     """All that the store has of the sweep with that parent run."""
-    every = records._search(client, f"tags.`mlflow.parentRunId` = '{parent}'")
+    every = open_backend(client.tracking_uri).search(f"tags.`mlflow.parentRunId` = '{parent}'")
     runs = [read_run(client, record) for record in every]
-    counts = {record.run_id for record in records.children(client, parent)}
+    counts = {record.run_id for record in queries.children(open_backend(client.tracking_uri), parent)}
     return KeptSweep(
-        records.find(client, parent),
+        open_backend(client.tracking_uri).find(parent),
         [run for run in runs if run.record.run_id in counts],
         [run for run in runs if run.record.run_id not in counts],
     )
@@ -97,7 +98,7 @@ def read(client: "MlflowClient", parent: str) -> KeptSweep:
 
 def running(client: "MlflowClient") -> list[Record]:
     """Every run in a store, of whatever kind, that goes on as far as the store knows."""
-    return [record for record in records._search(client, "") if record.status == "RUNNING"]
+    return [record for record in open_backend(client.tracking_uri).search("") if record.status == "RUNNING"]
 
 
 def read_run(client: "MlflowClient", record: Record) -> KeptRun:

@@ -14,7 +14,6 @@ runs it all; nothing in it waits but for the client, the server, or a delay that
 
 import asyncio
 import random
-import re
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -23,6 +22,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
+
+from faults.http_messages import Message, part
 
 _HOST = "127.0.0.1"
 _WRITES = ("POST", "PUT", "PATCH")
@@ -198,13 +199,13 @@ class Proxy:
         try:
             # asyncio.CancelledError: the proxy hangs up; the others: the client or the server did.
             with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                while await self._handle(await _Message.read(reader), writer):
+                while await self._handle(await Message.read(reader), writer):
                     await writer.drain()
         finally:
             del self._connections[task]
             writer.close()
 
-    async def _handle(self, request: "_Message", writer: asyncio.StreamWriter) -> bool:
+    async def _handle(self, request: Message, writer: asyncio.StreamWriter) -> bool:
         """Do to ``request`` what is to be done to it; tells whether the connection stays open."""
         method, path, _ = request.start.split(" ", 2)
         exchange = Exchange(method, path, self._decide(method, path))
@@ -219,13 +220,13 @@ class Proxy:
                 return True
             case CutRequest(share):
                 _, to_server = await asyncio.open_connection(*self._server)
-                to_server.write(_part(request.raw, share))
+                to_server.write(part(request.raw, share))
                 to_server.close()
                 await to_server.wait_closed()
                 return False
             case CutResponse(share):
                 answer = await self._ask(request, exchange)
-                writer.write(_part(answer.raw, share))
+                writer.write(part(answer.raw, share))
                 return False
             case Duplicate(which):
                 first = await self._ask(request, exchange)
@@ -250,7 +251,7 @@ class Proxy:
         self._left -= 1
         return chosen
 
-    async def _ask(self, request: "_Message", exchange: Exchange) -> "_Message":
+    async def _ask(self, request: Message, exchange: Exchange) -> Message:
         """The server's answer, whole, on a connection of its own."""
         reader, writer = await asyncio.open_connection(*self._server)
         try:
@@ -261,63 +262,11 @@ class Proxy:
         head, separator, body = raw.partition(b"\r\n\r\n")
         if not separator:
             raise ConnectionResetError("the server closed the connection unanswered")
-        answer = _Message(head + separator, body).with_header("Connection", None)
+        answer = Message(head + separator, body).with_header("Connection", None)
         with self._changed:
             exchange.answers.append(int(answer.start.split(" ")[1]))
             self._changed.notify_all()
         return answer
-
-
-@dataclass(frozen=True)
-class _Message:
-    """A request or an answer as it travels: its head with the empty line after it, and its body in whatever coding."""
-
-    head: bytes
-    body: bytes
-
-    @classmethod
-    async def read(cls, reader: asyncio.StreamReader) -> "_Message":
-        head = await reader.readuntil(b"\r\n\r\n")
-        if (length := _header(head, "Content-Length")) is not None:
-            return cls(head, await reader.readexactly(int(length)))
-        body = b""
-        if _header(head, "Transfer-Encoding") is not None:
-            size = -1
-            while size != 0:
-                line = await reader.readuntil(b"\r\n")
-                size = int(line.partition(b";")[0], 16)
-                body += line + await reader.readexactly(size + 2)
-        return cls(head, body)
-
-    @property
-    def start(self) -> str:
-        return self.head.partition(b"\r\n")[0].decode("latin-1")
-
-    @property
-    def raw(self) -> bytes:
-        return self.head + self.body
-
-    @property
-    def says_where_it_ends(self) -> bool:
-        """Whether a client need not wait for the connection's end to know that it has everything."""
-        framed = ("Content-Length", "Transfer-Encoding")
-        return " 204 " in self.start or any(_header(self.head, name) is not None for name in framed)
-
-    def with_header(self, name: str, value: str | None) -> "_Message":
-        """The same, with another value of a header, or without it."""
-        head = re.sub(rb"(?i)\r\n" + name.encode() + rb":[^\r]*", b"", self.head)
-        if value is not None:
-            head = head[:-2] + f"{name}: {value}\r\n\r\n".encode("latin-1")
-        return _Message(head, self.body)
-
-
-def _header(head: bytes, name: str) -> str | None:
-    found = re.search(rb"(?i)\r\n" + name.encode() + rb":[ \t]*([^\r]*)", head)
-    return found[1].decode("latin-1").strip() if found else None
-
-
-def _part(raw: bytes, share: float) -> bytes:
-    return raw[: int(len(raw) * share)]
 
 
 def _own_answer(status: int) -> bytes:

@@ -15,7 +15,9 @@ from faults import ledger
 from faults.conftest import EPOCHS, Killed
 from faults.ledger import KeptRun
 from mnist_exp.commands import cli
-from mnist_exp.tracking.mlflow import records, store
+from mnist_exp.tracking import queries
+from mnist_exp.tracking.mlflow.backend import open_backend
+from mnist_exp.tracking.mlflow.client import connect
 from mnist_exp.tracking.spool import journal as journals
 from mnist_exp.tracking.spool.journal import Reading
 
@@ -54,8 +56,8 @@ def sync(uri: str, capsys: pytest.CaptureFixture[str]) -> Sync:
 
 
 def kept_in(uri: str) -> list[KeptRun]:
-    client = store.connect(uri)
-    return [ledger.read_run(client, run) for run in records.everything(client)]
+    client = connect(uri)
+    return [ledger.read_run(client, run) for run in queries.everything(open_backend(client.tracking_uri))]
 
 
 def steps(reading: Reading, *, without: tuple[int, ...] = ()) -> list[int]:

@@ -13,7 +13,9 @@ from conftest import Checkout
 from faults import ledger
 from faults.ledger import KeptRun
 from faults.program import Program
-from mnist_exp.tracking.mlflow import records, store
+from mnist_exp.tracking import queries
+from mnist_exp.tracking.mlflow.backend import open_backend
+from mnist_exp.tracking.mlflow.client import connect
 from mnist_exp.tracking.spool import journal as journals
 
 pytestmark = pytest.mark.slow
@@ -63,8 +65,8 @@ def fill(disk: Path) -> Path:
 
 
 def only_run(uri: str) -> KeptRun:
-    client = store.connect(uri)
-    (run,) = records.everything(client)
+    client = connect(uri)
+    (run,) = queries.everything(open_backend(client.tracking_uri))
     return ledger.read_run(client, run)
 
 
@@ -100,7 +102,7 @@ class TestBeforeTraining:
         assert (outcome.code, outcome.out) == (2, "")
         folder = checkout.root / "mlruns" / "journal"
         assert outcome.err == f"error: {folder} must take a journal of every run. It does not: {reason}\n"
-        assert records.everything(store.connect(checkout.uri)) == []
+        assert queries.everything(open_backend(checkout.uri)) == []
         assert not (checkout.root / "outputs").exists()
 
 

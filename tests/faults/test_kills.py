@@ -22,7 +22,7 @@ from faults import ledger
 from faults.conftest import EPOCHS, NAMES, SWEEP, Undisturbed, sweep_in
 from faults.ledger import Wrong
 from faults.program import CRASH, Program
-from mnist_exp.tracking.mlflow import store
+from mnist_exp.tracking.mlflow.client import connect
 from mnist_exp.tracking.spool import journal as journals
 
 pytestmark = pytest.mark.slow
@@ -55,7 +55,7 @@ def everything_wrong(checkout: Checkout, undisturbed: Undisturbed, *programs: Pr
     wrong = ledger.wrong(kept, NAMES, EPOCHS, programs)
     wrong.differing += ledger.differences(kept, undisturbed.kept)
     wrong.untrue += [f"the journal {name} is left over" for name in left_over(checkout)]
-    running = ledger.running(store.connect(checkout.uri))
+    running = ledger.running(connect(checkout.uri))
     wrong.untrue += [f"{run.name} ({run.run_id}) is still RUNNING" for run in running]
     return wrong
 

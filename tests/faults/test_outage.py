@@ -26,7 +26,8 @@ from faults.proxy import (
 )
 from mnist_exp.base import paths
 from mnist_exp.commands import cli
-from mnist_exp.tracking.mlflow import keyed, records, store
+from mnist_exp.tracking.mlflow.backend import open_backend
+from mnist_exp.tracking.mlflow.client import connect
 from mnist_exp.tracking.protocols import DatasetInput, Measurement, Status
 from mnist_exp.tracking.spool import journal as journals
 from mnist_exp.tracking.spool import sender
@@ -59,7 +60,7 @@ def runs_in(client: "MlflowClient", experiment: str) -> list[KeptRun]:
     """Every run of the experiment called so, deleted twins aside."""
     (found,) = client.search_experiments(filter_string=f"name = '{experiment}'")
     return [
-        ledger.read_run(client, records.find(client, run.info.run_id))
+        ledger.read_run(client, open_backend(client.tracking_uri).find(run.info.run_id))
         for run in client.search_runs([found.experiment_id])
     ]
 
@@ -179,7 +180,7 @@ class TestDelivery:
         monkeypatch.setattr(sender, "_LONGEST_PAUSE_S", 0.01)
         caplog.set_level(logging.CRITICAL)
         yield
-        store.connect.cache_clear()
+        connect.cache_clear()
 
     @pytest.mark.parametrize(
         ("fault", "retries"),
@@ -200,7 +201,7 @@ class TestDelivery:
         opening = new_opening("a run", proxy.address, experiment, None, {"kind": "run"})
         proxy.behave(FAULTS[fault])
         tracker = JournalTracker(
-            Journal(tmp_path / opening.key, new=True), opening, keyed.deliver(proxy.address), gather_s=0.001
+            Journal(tmp_path / opening.key, new=True), opening, open_backend(proxy.address).open_run, gather_s=0.001
         )
         tracker.log_params({"seed": 17, "model.units": 4})
         tracker.set_tags({"group": "default"})

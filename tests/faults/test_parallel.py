@@ -10,7 +10,9 @@ import pytest
 from conftest import Checkout
 
 from mnist_exp.app.compose import compose
-from mnist_exp.tracking.mlflow import records, store
+from mnist_exp.tracking import queries
+from mnist_exp.tracking.mlflow.backend import open_backend
+from mnist_exp.tracking.mlflow.client import connect
 
 PROCESSES, EPOCHS = 8, 100
 METRICS = ("loss", "accuracy", "val_loss", "val_accuracy", "lr", "seconds")
@@ -18,14 +20,15 @@ METRICS = ("loss", "accuracy", "val_loss", "val_accuracy", "lr", "seconds")
 # Says when it is ready, and begins when it is told: all begin at the same moment.
 WORKER = """
 import sys
-from mnist_exp.tracking import store
+from mnist_exp.tracking.mlflow.backend import open_backend
+from mnist_exp.tracking.mlflow.client import connect
 from mnist_exp.tracking.mlflow.tracker import MlflowTracker
 from mnist_exp.tracking.protocols import Measurement, Status
 uri, experiment, number, epochs, *metrics = sys.argv[1:]
 print("ready", flush=True)
 sys.stdin.readline()
-client = store.connect(uri)
-tracker = MlflowTracker.open(client, uri, store.experiment_id(client, uri, experiment), number)
+client = connect(uri)
+tracker = MlflowTracker.open(client, uri, open_backend(uri).experiment(experiment), number)
 for step in range(1, int(epochs) + 1):
     values = {name: int(number) + step / 1000 + place for place, name in enumerate(metrics)}
     tracker.log_metrics(Measurement(values, step))
@@ -67,7 +70,7 @@ def start_together(uri: str, experiment: str) -> list[tuple[int, str]]:
 @pytest.mark.slow
 def test_processes_that_start_together_lose_nothing_and_double_nothing(uri: str) -> None:
     assert start_together(uri, "of many") == [(0, "")] * PROCESSES
-    client = store.connect(uri)
+    client = connect(uri)
     (experiment,) = client.search_experiments(filter_string="name = 'of many'")
     runs = client.search_runs([experiment.experiment_id])
     assert sorted((run.info.run_name, run.info.status) for run in runs) == [
@@ -110,11 +113,16 @@ def test_two_sweeps_started_in_the_same_second_keep_apart(checkout: Checkout) ->
             )
         )
     assert [outcome.code for outcome in outcomes] == [0, 0], [outcome.err for outcome in outcomes]
-    client = store.connect(checkout.uri)
+    client = connect(checkout.uri)
     (experiment,) = client.search_experiments(filter_string="name = 'digits'")
     parents = client.search_runs([experiment.experiment_id], "tags.kind = 'sweep'")
     units = [
-        ",".join(sorted(str(child.params["model.units"]) for child in records.children(client, parent.info.run_id)))
+        ",".join(
+            sorted(
+                str(child.params["model.units"])
+                for child in queries.children(open_backend(client.tracking_uri), parent.info.run_id)
+            )
+        )
         for parent in parents
     ]
     assert sorted(units) == sorted(sweeps)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, ViewportSize, expect, sync_playwright
-from test_reports import EVIL, compared, epochs_of, grid_of_runs
+from report_runs import EVIL, compared, epochs_of, grid_of_runs
 
 from mnist_exp.analysis import claims
 from mnist_exp.analysis.next_step import NextStep
@@ -41,22 +41,22 @@ _PIXELS_OF_LINES = """canvases => canvases.map(canvas => {
 
 @dataclass
 class Visit:
-    """A page, with what it asked for and what went wrong on it."""
+    """A page, with its requests and errors."""
 
     page: Page
     requests: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        def asked(request: Request) -> None:
+        def on_request(request: Request) -> None:
             self.requests.append(request.url)
 
-        def said(message: ConsoleMessage) -> None:
+        def on_console(message: ConsoleMessage) -> None:
             if message.type == "error":
                 self.errors.append(message.text)
 
-        self.page.on("request", asked)
-        self.page.on("console", said)
+        self.page.on("request", on_request)
+        self.page.on("console", on_console)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("dialog", lambda dialog: self.errors.append(dialog.message))
 
@@ -127,14 +127,12 @@ def test_report_draws_its_charts_offline_and_without_errors(
 
 
 @pytest.mark.parametrize("size", [_DESKTOP, _PHONE], ids=["desktop", "phone"])
-def test_the_reproduction_draws_every_claim_it_has_runs_for(
-    browser: Browser, tmp_path: Path, size: ViewportSize
-) -> None:
+def test_the_reproduction_draws_every_claim_with_runs(browser: Browser, tmp_path: Path, size: ViewportSize) -> None:
     replicates = {str(number): 0.9 + number / 200 for number in range(8)}
     values = {"accuracy": {f"model_{number}": replicates for number in range(1, 7)}}
     values["range_test/lowest_rate"] = {"model_3": {each: 0.002 * (int(each) + 1) for each in replicates}}
     path = tmp_path / "reproduction.html"
-    path.write_text(reproduction.html(claims.answer(values), [EVIL[0]], 48, ["mnist"]), encoding="utf-8")
+    path.write_text(reproduction.html(claims.judge_claims(values), [EVIL[0]], 48, ["mnist"]), encoding="utf-8")
     context = browser.new_context(viewport=size, offline=True)
     visit = Visit(context.new_page())
     visit.page.goto(path.as_uri())

@@ -34,6 +34,13 @@ def test_loss_is_keras_own() -> None:
     assert evaluate(labels, given).loss == pytest.approx(expected, rel=1e-4)
 
 
+def test_there_are_as_many_classes_as_probabilities() -> None:
+    found = evaluate(np.array([0, 2], np.uint8), np.array([[0.6, 0.3, 0.1], [0.2, 0.7, 0.1]], np.float32))
+    assert found.confusion.tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
+    assert found.recall == pytest.approx([1, np.nan, 0], nan_ok=True)
+    assert set(found.scores) == {"loss", "accuracy"}
+
+
 def test_report_names_precision_recall_and_f1() -> None:
     report = evaluate(np.array([3, 3, 5], np.uint8), probabilities([3, 8, 5])).report
     assert report["3"] == {"precision": 1.0, "recall": 0.5, "f1-score": pytest.approx(2 / 3), "support": 2.0}

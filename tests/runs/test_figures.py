@@ -148,6 +148,21 @@ def test_a_data_set_is_explored_in_three_figures(dataset: Dataset) -> None:
     assert texts(figures.samples(dataset)) == [str(digit) for digit in range(10)]
 
 
+def test_images_of_another_shape_and_more_classes() -> None:
+    labels = np.arange(48, dtype=np.uint8) % 24
+    images = np.random.default_rng(0).integers(0, 256, (48, 12, 20), dtype=np.uint8)
+    dataset = Dataset("own", "own.npz", Examples(images, labels), Examples(images, labels), digest="0" * 64)
+    evaluation = evaluate(labels, np.eye(24, dtype=np.float32)[labels])
+    assert texts(figures.samples(dataset)) == [str(label) for label in range(24)]
+    assert len(figures.class_counts(dataset).axes[0].patches) == 2 * 24
+    assert texts(figures.confusion_matrix(evaluation, "r")).count("100%") == 24
+    (axes,) = figures.predictions(dataset.test, evaluation, "r").axes
+    canvas = np.asarray(axes.images[0].get_array())
+    middle, bottom = axes.texts[1].get_position()
+    left, top = int(middle) - 10, int(bottom) + 2
+    assert np.array_equal(canvas[top : top + 12, left : left + 20], images[1])
+
+
 def test_a_name_is_no_formula() -> None:
     figure = figures.loss([1.0, 0.5], [1.0, 0.6], "data.path=$x_{$.npz")
     assert figures.png(figure)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from prepared import prepared
 
 from mnist_exp import metrics
 from mnist_exp.base.errors import RunFailed, StoreError
@@ -19,12 +20,14 @@ from mnist_exp.config.schema import RunConfig
 from mnist_exp.data import datasets
 from mnist_exp.data.files import Arrays
 from mnist_exp.metrics import Epoch
-from mnist_exp.runs import provenance
-from mnist_exp.runs.provenance import Code
-from mnist_exp.runs.run import Job, run
-from mnist_exp.tracking.protocols import Content, MemoryTracker, Status, Tracker
+from mnist_exp.runs import checkout
+from mnist_exp.runs.checkout import Code
+from mnist_exp.runs.job import Job
+from mnist_exp.runs.run import run
+from mnist_exp.tracking.memory import MemoryTracker
+from mnist_exp.tracking.protocols import Content, Opening, Status, Tracker
 from mnist_exp.tracking.spool import journal as journals
-from mnist_exp.tracking.spool.journal import Journal, Opening
+from mnist_exp.tracking.spool.journal import Journal
 from mnist_exp.tracking.spool.tracker import JournalTracker
 from mnist_exp.training import networks
 
@@ -34,9 +37,16 @@ ROOT_PICTURES = {"loss.png", "accuracy.png", "lr.png", "confusion_matrix.png", "
 IN_FOLDERS = {
     *("evaluation/confusion_matrix.csv", "evaluation/classification_report.json"),
     *("data/samples.png", "data/class_counts.png", "data/pixels.png"),
-    *("provenance/environment.txt", "provenance/git.diff", "provenance/rerun.sh"),
+    *("provenance/environment.txt", "provenance/rerun.sh"),
     *("config/config.yaml", "log/mnist_exp.log"),
 }
+
+
+@pytest.fixture(autouse=True)
+def _unchanged_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the code under test is committed changes no test."""
+    monkeypatch.setattr(checkout, "code", lambda: Code("abc", False))
+    monkeypatch.setattr(checkout, "changes", lambda: b"")
 
 
 @pytest.fixture
@@ -49,7 +59,7 @@ def job(tmp_path: Path) -> Job:
 
 def finished(config: RunConfig, job: Job) -> MemoryTracker:
     tracker = MemoryTracker()
-    run(config, job, datasets.load(config.data), tracker, lambda _: None)
+    run(prepared(config, job), tracker, lambda _: None)
     return tracker
 
 
@@ -165,7 +175,7 @@ def test_all_that_is_said_of_a_run_is_said_of_the_weights_that_are_kept(
         ),
         MemoryTracker(),
     )
-    result = run(config, job, datasets.load(config.data), tracker, lambda _: None)
+    result = run(prepared(config, job), tracker, lambda _: None)
     accuracies = tracker.metrics["val_accuracy"]
     assert max(accuracies, key=accuracies.__getitem__) == tracker.metrics["best/epoch"][0] == result.best.number == 2
     assert (tracker.metrics["kept/epoch"][0], result.kept.number) == (epoch, epoch)
@@ -190,14 +200,15 @@ def test_where_it_came_from_is_in_its_tags(tracker: MemoryTracker) -> None:
     assert tracker.tags["dataset.digest"] == tracker.datasets["training"].digest
     assert tracker.tags["version.tensorflow"].startswith("2.")
     assert {"command", "host", "version.python"} <= set(tracker.tags)
-    assert "python -m mnist_exp model.units=6 optimizer.lr=0.01" in tracker.artifacts["provenance/rerun.sh"].decode()
+    script = tracker.artifacts["provenance/rerun.sh"].decode()
+    assert "python -m mnist_exp data=digits model.units=6 optimizer.lr=0.01" in script
     assert "of the test images right" in tracker.tags["mlflow.note.content"]
 
 
 def test_epochs_are_told_as_they_end(composed: Composed, job: Job) -> None:
     told: list[Epoch] = []
     config = composed("training.epochs=3", "data.limit=100")
-    run(config, job, datasets.load(config.data), MemoryTracker(), told.append)
+    run(prepared(config, job), MemoryTracker(), told.append)
     assert [epoch.number for epoch in told] == [1, 2, 3]
 
 
@@ -211,7 +222,7 @@ def test_pictures_of_the_data_are_drawn_once_per_process(composed: Composed, job
 def test_a_run_that_diverges_ends_failed_with_its_reason(composed: Composed, job: Job) -> None:
     config, tracker = composed("optimizer=sgd", "optimizer.lr=1e30", "training.epochs=3"), MemoryTracker()
     with pytest.raises(RunFailed, match="the loss of epoch 1 is nan"):
-        run(config, job, datasets.load(config.data), tracker, lambda _: None)
+        run(prepared(config, job), tracker, lambda _: None)
     assert tracker.status == Status.FAILED
     assert tracker.tags["failure"] == "diverged"
     assert list(tracker.metrics["loss"]) == [1]
@@ -227,7 +238,7 @@ def test_a_mistake_of_ours_ends_failed_too(
     monkeypatch.setattr(networks, "build_model", broken)
     tracker = MemoryTracker()
     with caplog.at_level(logging.CRITICAL), pytest.raises(RunFailed, match="^RuntimeError: a mistake$"):
-        run(composed(), job, datasets.load(composed().data), tracker, lambda _: None)
+        run(prepared(composed(), job), tracker, lambda _: None)
     assert (tracker.status, tracker.tags["failure"]) == (Status.FAILED, "RuntimeError")
 
 
@@ -235,7 +246,6 @@ def test_of_a_failure_no_secret_is_kept(
     composed: Composed, job: Job, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2")
-    monkeypatch.setattr(provenance, "code", lambda: Code("", False, ""))  # this file may itself be in the diff
     (job.output / "mnist_exp.log").write_text("http://me:pass1@host refused hunter2\n")
     (job.output / ".hydra" / "overrides.yaml").write_text("- tracking.uri=http://me:pass1@host\n")
     job = dataclasses.replace(job, overrides=(*job.overrides, "tracking.uri=http://me:pass1@host"))
@@ -245,21 +255,11 @@ def test_of_a_failure_no_secret_is_kept(
 
     tracker = MemoryTracker()
     with caplog.at_level(logging.CRITICAL), pytest.raises(RunFailed):
-        run(composed("data.limit=100"), job, datasets.load(composed().data), tracker, broken)
+        run(prepared(composed("data.limit=100"), job), tracker, broken)
     assert {"log/traceback.txt", "log/mnist_exp.log", "config/overrides.yaml"} <= set(tracker.artifacts)
     text = b"\n".join(tracker.artifacts.values())
     assert (b"pass1" in text, b"hunter2" in text) == (False, False)
     assert b"ConnectionError: http://***@host refused ***" in tracker.artifacts["log/traceback.txt"]
-
-
-def test_uncommitted_changes_can_be_left_out(composed: Composed, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    changed = Code("abc", True, "diff --git a/x b/x\n")
-    monkeypatch.setattr(provenance, "code", lambda: changed)
-    for kept in (True, False):
-        config = composed("data.limit=100", "training.epochs=1", f"tracking.git_diff={kept}")
-        artifacts = finished(config, job).artifacts
-        assert artifacts["provenance/git.diff"] == (changed.diff.encode() if kept else b"")
-        assert (b"git apply" in artifacts["provenance/rerun.sh"]) == kept
 
 
 class Broken(MemoryTracker):
@@ -274,7 +274,7 @@ def test_a_store_that_takes_no_files_leaves_no_run_open(
 ) -> None:
     config, tracker = composed("training.epochs=1", "data.limit=100"), Broken()
     with caplog.at_level(logging.CRITICAL), pytest.raises(RunFailed, match="disk full"):
-        run(config, job, datasets.load(config.data), tracker, lambda _: None)
+        run(prepared(config, job), tracker, lambda _: None)
     assert (tracker.status, tracker.tags["failure"]) == (Status.FAILED, "StoreError")
 
 
@@ -293,7 +293,7 @@ def test_through_a_journal_the_store_gets_all_that_it_gets_without_one(
 ) -> None:
     config = composed("model.units=6", "optimizer.lr=0.01", "training.epochs=3")
     behind = journalled(store := MemoryTracker())
-    run(config, job, datasets.load(config.data), behind, lambda _: None)
+    run(prepared(config, job), behind, lambda _: None)
     assert behind.settle(0) is None
     assert (store.params, store.datasets, store.status) == (tracker.params, tracker.datasets, tracker.status)
     assert store.artifacts.keys() == tracker.artifacts.keys()
@@ -309,7 +309,7 @@ def test_a_run_finishes_while_its_store_is_away(
 ) -> None:
     config, behind = composed("training.epochs=1", "data.limit=100"), journalled(Broken())
     with caplog.at_level(logging.CRITICAL):
-        run(config, job, datasets.load(config.data), behind, lambda _: None)
+        run(prepared(config, job), behind, lambda _: None)
         unsent = behind.settle(0)
     assert unsent is not None
     assert unsent.reason == "disk full"
@@ -340,7 +340,7 @@ def test_a_disk_that_fills_up_ends_a_run_failed_with_its_reason(
 
     monkeypatch.setattr(os, "pwrite", full)
     with caplog.at_level(logging.CRITICAL), pytest.raises(RunFailed, match="No space left on device"):
-        run(config, job, datasets.load(config.data), behind, lambda _: None)
+        run(prepared(config, job), behind, lambda _: None)
     assert behind.settle(0) is None
     assert (store.status, store.tags["failure"]) == (Status.FAILED, "StoreError")
     assert "No space left on device" in store.artifacts["log/traceback.txt"].decode()
@@ -355,7 +355,7 @@ def test_ctrl_c_is_no_failure_of_the_store_even_when_there_is_one(
         raise KeyboardInterrupt
 
     with caplog.at_level(logging.CRITICAL), pytest.raises(KeyboardInterrupt):
-        run(composed("data.limit=100"), job, datasets.load(composed().data), behind, interrupt)
+        run(prepared(composed("data.limit=100"), job), behind, interrupt)
     behind.settle(0)
     found = journals.read(behind.journal.folder)
     assert found.ended is not None
@@ -369,5 +369,5 @@ def test_ctrl_c_ends_a_run_as_killed(composed: Composed, job: Job) -> None:
 
     tracker = MemoryTracker()
     with pytest.raises(KeyboardInterrupt):
-        run(composed(), job, datasets.load(composed().data), tracker, interrupt)
+        run(prepared(composed(), job), tracker, interrupt)
     assert tracker.status == Status.KILLED

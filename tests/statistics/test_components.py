@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from some_runs import compared, run
 
-from mnist_exp.analysis.samples import Seeds
+from mnist_exp.config.replicate import Seeds
 from mnist_exp.statistics.components import INTERACTIONS, Components, components
-from mnist_exp.tracking.mlflow.records import Record
+from mnist_exp.tracking.protocols import Record
 
 WEIGHTS, ORDER, SPLIT = "initial weights", "batch order", "train/validation split"
 BY_HAND: dict[Seeds, float] = {
@@ -47,7 +47,7 @@ def crossed() -> list[Record]:
     ]
 
 
-def test_two_by_two_by_hand() -> None:
+def test_components_of_a_two_by_two_design_by_hand() -> None:
     """Means of rows 0.5 and 3.5, of columns 1 and 3, of all 2: mean squares 9, 4 and 1."""
     parts = found(BY_HAND)
     assert parts.variances == pytest.approx({WEIGHTS: (9 - 1) / 2, ORDER: (4 - 1) / 2, INTERACTIONS: 1.0})
@@ -96,42 +96,42 @@ def over_splits(scale: float) -> dict[Seeds, float]:
     return {(weights, "17", other): 0.9 + scale * value for (weights, other, _), value in BY_HAND.items()}
 
 
-def test_the_sentence_names_each_source_and_what_the_images_alone_account_for() -> None:
+def test_the_sentence_names_each_source_and_the_share_of_the_choice_of_images() -> None:
     parts = found(over_splits(0.002), is_share=True, images=12_000)
     assert parts.sampling == pytest.approx(0.904 * 0.096 / 12_000)
-    said = parts.sentence()
+    text = parts.sentence()
     assert re.match(
         r"Of the variance between runs, 62 ?% comes from initial weights \(sd 0.004\), "
         r"23 ?% comes from train/validation split \(sd 0.0024\), 15 ?% comes from interactions",
-        said,
+        text,
     )
-    assert said.endswith(
-        " Which 12,000 images validate makes up to 28 % of it (binomial sd 0.0027): that is part of the split and of "
-        "its interactions."
+    assert text.endswith(
+        " The choice of the 12,000 validation images accounts for up to 28 % of it (binomial sd 0.0027), as part of "
+        "the split and of its interactions."
     )
 
 
-def test_images_account_for_no_more_than_all_of_the_variance() -> None:
-    said = found(over_splits(0.001), is_share=True, images=12_000).sentence()
-    assert "makes up to 100 % of it" in said
+def test_images_account_for_at_most_all_of_the_variance() -> None:
+    text = found(over_splits(0.001), is_share=True, images=12_000).sentence()
+    assert "accounts for up to 100 % of it" in text
 
 
-def test_images_account_for_nothing_where_all_runs_were_judged_on_the_same() -> None:
+def test_images_account_for_nothing_if_all_runs_have_the_same_split() -> None:
     """Seeds of weights and batch order were crossed, and the split was one."""
-    said = found(
+    text = found(
         {seeds: 0.9 + value / 500 for seeds, value in BY_HAND.items()}, is_share=True, images=12_000
     ).sentence()
-    assert "validate" not in said
+    assert "validation images" not in text
 
 
 @pytest.mark.parametrize(("is_share", "images"), [(False, 12_000), (True, None)])
-def test_what_is_no_share_of_known_images_has_no_sampling_of_its_own(is_share: bool, images: int | None) -> None:
+def test_sampling_variance_needs_a_share_and_the_number_of_images(is_share: bool, images: int | None) -> None:
     parts = found(BY_HAND, is_share=is_share, images=images)
     assert (parts.sampling, parts.images) == (None, None)
-    assert "validate" not in parts.sentence()
+    assert "validation images" not in parts.sentence()
 
 
-def test_a_crossed_sweep_is_taken_apart_and_given_no_verdict() -> None:
+def test_a_crossed_sweep_gets_components_and_no_verdict() -> None:
     tags = {"dataset.validation_images": "12000"}
     given = [
         run(0, accuracy + 0.01 * seed + 0.001 * split, seed=seed, data__split_seed=split, tags=tags, units=units)
@@ -144,17 +144,17 @@ def test_a_crossed_sweep_is_taken_apart_and_given_no_verdict() -> None:
     assert result.components is not None
     assert (result.components.configurations, result.components.images) == (2, 12_000)
     assert list(result.components.levels) == [WEIGHTS, SPLIT]
-    said = result.conclusion()
-    assert "No verdict, effect and spread only: runs share seeds of a source that varies" in said
-    assert re.search(r"99 ?% comes from initial weights", said)
-    assert "Which 12,000 images validate" in said
-    assert "Covers" not in said
+    text = result.conclusion()
+    assert "No verdict, effect and spread only: runs share seeds of a source that varies" in text
+    assert re.search(r"99 ?% comes from initial weights", text)
+    assert "The choice of the 12,000 validation images" in text
+    assert "Covers" not in text
     assert {row.against_first.words() for row in result.rows if row.against_first} == {"no verdict"}
     assert all(math.isnan(row.spread.low) for row in result.rows if row.spread), "runs are no independent sample"
     assert result.best_set == []
 
 
-def test_a_crossed_sweep_of_which_a_run_failed_has_neither() -> None:
+def test_a_crossed_sweep_with_a_failed_run_gets_neither() -> None:
     result = compared(*crossed()[1:])
     assert result.components is None
     assert result.verdicts.result is None

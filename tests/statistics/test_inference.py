@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mnist_exp.statistics import inference
-from mnist_exp.statistics.inference import Pairs, contrasts, fewest, paired, unpaired
+from mnist_exp.statistics.inference import Pairs, contrasts, min_replicates, paired, unpaired
 from mnist_exp.statistics.resampling import Floats
 from mnist_exp.statistics.table import compare
 from mnist_exp.statistics.verdicts import EQUIVALENT, judge
@@ -58,7 +58,7 @@ def test_equal_values_do_not_differ(samples: int) -> None:
         assert found.best.all()
 
 
-def test_an_interval_without_width_is_widened_by_the_resolution() -> None:
+def test_the_interval_of_a_constant_difference_is_as_wide_as_the_resolution() -> None:
     found = paired(np.array([ACCURACIES, ACCURACIES - 0.01]), resolution=1 / 12_000)
     assert (found.low[0], found.high[0]) == pytest.approx((0.01 - 1 / 12_000, 0.01 + 1 / 12_000))
 
@@ -81,7 +81,7 @@ def test_the_difference_is_the_first_minus_the_second() -> None:
     assert found.best.tolist() == [False, True, False]
 
 
-def test_less_is_better_where_it_is() -> None:
+def test_lower_is_better_if_higher_is_false() -> None:
     losses = np.random.default_rng(0).normal(0.3, 0.01, (4, 8)) + np.arange(4)[:, None] / 100
     assert paired(losses, higher=False).best.tolist() == paired(-losses).best.tolist()
 
@@ -105,7 +105,7 @@ def test_samples_of_unequal_sizes_are_compared() -> None:
     assert found.best.tolist() == [True, True, False]
 
 
-def test_planned_differences_are_judged_as_pairs_are() -> None:
+def test_planned_differences_are_tested_as_pairs_are() -> None:
     values = np.random.default_rng(3).normal(0.9, 0.01, (2, 9))
     pair, planned = paired(values), contrasts(values[:1] - values[1:])
     assert planned.p == pytest.approx(pair.p)
@@ -117,8 +117,8 @@ def test_planned_differences_are_judged_as_pairs_are() -> None:
 
 
 @pytest.mark.parametrize(("level", "least"), [(0.10, 6), (0.05, 6), (0.03, 7), (0.01, 8), (0.001, 11)])
-def test_a_verdict_takes_as_many_replicates_as_make_its_level_possible(level: float, least: int) -> None:
-    assert fewest(level) == least
+def test_the_minimum_of_replicates_makes_significance_possible_at_the_level(level: float, least: int) -> None:
+    assert min_replicates(level) == least
     assert 0.5 ** (least - 1) <= level
     far = np.array([ACCURACIES.mean() + np.arange(least), np.arange(least)])
     assert paired(far, level=level).differs.all()
@@ -158,7 +158,7 @@ def check(found: Pairs, higher: bool) -> None:
 
 
 @given(samples(), st.booleans())
-def test_a_pair_differs_exactly_if_its_interval_leaves_out_0_and_its_loser_is_ruled_out(
+def test_a_pair_differs_exactly_if_its_interval_excludes_0_and_its_loser_is_ruled_out(
     values: Floats, higher: bool
 ) -> None:
     check(paired(values, higher=higher), higher)
@@ -166,12 +166,12 @@ def test_a_pair_differs_exactly_if_its_interval_leaves_out_0_and_its_loser_is_ru
 
 @settings(max_examples=100)
 @given(samples(), st.booleans(), st.integers(0, 6))
-def test_so_it_is_with_independent_samples(values: Floats, higher: bool, longer: int) -> None:
+def test_the_same_holds_for_independent_samples(values: Floats, higher: bool, longer: int) -> None:
     check(unpaired([np.resize(values[0], values.shape[1] + longer), *values[1:]], higher=higher), higher)
 
 
 @given(samples())
-def test_a_pair_is_never_easier_to_decide_among_others(values: Floats) -> None:
+def test_a_pair_is_never_easier_to_decide_among_more_samples(values: Floats) -> None:
     among, alone = paired(values), paired(values[:2])
     assert among.p[0] >= alone.p[0]
     assert among.low[0] <= alone.low[0] + 1e-6 * abs(alone.low[0])  # sign-flips are float32
@@ -201,7 +201,7 @@ def test_the_order_of_a_tables_rows_changes_nothing(shift: int) -> None:
 
 @settings(max_examples=100)
 @given(samples(), st.sampled_from([0.0005, 0.01, 0.2]))
-def test_equivalent_samples_lie_closer_than_what_matters(values: Floats, worth: float) -> None:
+def test_equivalent_samples_differ_by_less_than_worth(values: Floats, worth: float) -> None:
     found = judge({at: dict(enumerate(own)) for at, own in enumerate(values)}, dict(enumerate("abcd")), worth=worth)
     alike = found.pairs[found.pairs["verdict"] == EQUIVALENT]
     assert (alike["low90"] > -worth).all()
@@ -218,7 +218,7 @@ def test_the_same_samples_give_the_same_figures_again() -> None:
 # The best set
 
 
-def test_once_some_are_ruled_out_the_rest_is_judged_among_fewer() -> None:
+def test_after_some_are_ruled_out_the_rest_is_tested_among_fewer() -> None:
     far = np.random.default_rng(6).normal(0.5, 0.01, (6, 8))
     near = ACCURACIES + np.array([0.009, -0.001, 0.008, 0.001, 0.005, 0.003, 0.002, 0.009])
     found = paired(np.array([near, ACCURACIES, *far]))
@@ -261,14 +261,14 @@ def within(repeats: int) -> float:
     return 0.05 + 3 * math.sqrt(0.05 * 0.95 / repeats)
 
 
-def test_settings_that_do_not_matter_differ_in_one_comparison_of_twenty() -> None:
+def test_settings_that_do_not_matter_differ_in_at_most_5_percent_of_comparisons() -> None:
     ours = rate(lambda values: any_false(paired(values)), 16, 8, 800)
     theirs = rate(winner_against_each_other, 16, 8, 800)
     assert 0.1 - within(800) < ours < within(800)
     assert theirs > 0.1
 
 
-def test_so_do_independent_samples_at_most() -> None:
+def test_independent_samples_differ_in_at_most_5_percent_of_comparisons() -> None:
     assert rate(lambda values: any_false(unpaired(list(values))), 4, 8, 300) < within(300)
 
 

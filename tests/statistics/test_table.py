@@ -1,4 +1,4 @@
-"""``mnist_exp.compare``: any table of runs gives verdicts that hold, or one clear sentence."""
+"""``mnist_exp.compare``: any table of runs gives verdicts, or one clear sentence on why not."""
 
 import math
 import re
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mnist_exp import compare
 from mnist_exp.base.errors import ConfigError
-from mnist_exp.statistics.verdicts import Verdicts
+from mnist_exp.statistics.table import TableVerdicts
 
 NOISE = [0.004, -0.003, 0.001, 0.0, -0.002, 0.003, -0.004, 0.002]
 WOBBLE = [0.001, 0.001, -0.001, -0.001, 0.001, -0.001, 0.001, -0.001]
@@ -34,12 +34,12 @@ def table(samples: Mapping[Any, Mapping[Any, float]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["units", "replicate", "accuracy"])
 
 
-def judged(samples: Mapping[Any, Mapping[Any, float]] | pd.DataFrame, **options: Any) -> Verdicts:
+def judged(samples: Mapping[Any, Mapping[Any, float]] | pd.DataFrame, **options: Any) -> TableVerdicts:
     rows = samples if isinstance(samples, pd.DataFrame) else table(samples)
     return compare(rows, "accuracy", ["units"], **options)
 
 
-def rows_of(found: Verdicts) -> list[Any]:
+def rows_of(found: TableVerdicts) -> list[Any]:
     """The rows of its table of pairs, with the columns as attributes."""
     return list(found.pairs.itertuples())
 
@@ -64,7 +64,7 @@ def test_every_pair_has_a_row_and_the_better_stands_first() -> None:
     assert found.words().startswith("2 configurations cannot be ruled out as best: units=16; units=10.")
 
 
-def test_an_undecided_pair_is_told_what_would_decide_it() -> None:
+def test_an_undecided_pair_has_numbers_of_replicates_that_would_decide_it() -> None:
     undecided, *decided = rows_of(judged(THREE, worth=0.002))
     assert 0 < undecided.replicates_for_worth < undecided.replicates_for_difference
     assert undecided.chance_low < 0.5 < undecided.chance_high
@@ -73,7 +73,7 @@ def test_an_undecided_pair_is_told_what_would_decide_it() -> None:
     assert [pair.chance for pair in decided] == [1, 1]
 
 
-def test_losses_are_better_low() -> None:
+def test_losses_are_better_if_lower() -> None:
     losses = {units: {number: 1 - value for number, value in values.items()} for units, values in THREE.items()}
     up, down = judged(THREE), judged(losses, higher=False)
     assert down.best_set == up.best_set
@@ -82,7 +82,7 @@ def test_losses_are_better_low() -> None:
     assert down.pairs["chance"].tolist() == up.pairs["chance"].tolist()
 
 
-def test_what_lies_within_worth_is_equivalent_even_where_it_differs() -> None:
+def test_a_difference_within_worth_is_equivalent_even_if_significant() -> None:
     pairs = judged(THREE, worth=0.08).pairs
     assert pairs["verdict"].tolist() == ["equivalent"] * 3
     assert pairs["differs"].tolist() == [False, True, True]
@@ -101,7 +101,7 @@ def test_too_few_replicates_give_effect_and_spread_alone() -> None:
     assert found.pairs["difference"].notna().all()
 
 
-def test_a_configuration_with_too_few_is_named_and_the_others_are_judged() -> None:
+def test_a_configuration_with_too_few_replicates_is_named_and_the_rest_is_judged() -> None:
     found = judged({**THREE, 32: sample(0.99, numbers=range(3))})
     assert found.configs == ((16,), (10,), (4,), (32,))
     assert found.best_set == [(16,), (10,), (32,)], "nothing rules out what has no verdict"
@@ -110,7 +110,7 @@ def test_a_configuration_with_too_few_is_named_and_the_others_are_judged() -> No
     assert found.pairs[found.pairs["b"] == (32,)]["verdict"].tolist() == ["too few replicates"] * 3
 
 
-# Replicates that not all have
+# Replicates that some configurations lack
 
 
 def test_six_replicates_in_common_are_enough_to_pair() -> None:
@@ -129,7 +129,7 @@ def test_fewer_in_common_make_the_whole_family_unpaired() -> None:
     assert "All 3 pairs were judged together at 5 % over 8 to 9 replicates each, unpaired." in found.words()
 
 
-def test_rows_without_replicates_share_nothing() -> None:
+def test_rows_without_replicates_are_independent() -> None:
     assert not judged(table(THREE).drop(columns="replicate"), replicate=None).is_paired
 
 
@@ -137,22 +137,22 @@ def test_rows_without_replicates_share_nothing() -> None:
 def test_a_row_without_its_replicate_is_left_out(dtype: Any) -> None:
     rows = table(THREE)
     missing = rows["replicate"].astype("Float64").mask(rows.index == 3).astype(dtype)
-    said = judged(rows.assign(replicate=missing)).words()
-    assert "replicate missing: units=4, no replicate." in said
-    assert "Only the 7 replicates" in said
+    text = judged(rows.assign(replicate=missing)).words()
+    assert "replicate missing: units=4, no replicate." in text
+    assert "Only the 7 replicates" in text
 
 
-# Rows that cannot count
+# Rows that are left out
 
 
 @pytest.mark.parametrize(
-    ("more", "said"), [(1, "1 row repeats another and counts once."), (2, "2 rows repeat others and count once.")]
+    ("more", "text"), [(1, "1 row repeats another and counts once."), (2, "2 rows repeat others and count once.")]
 )
-def test_equal_rows_of_one_run_count_once(more: int, said: str) -> None:
+def test_equal_rows_of_one_run_count_once(more: int, text: str) -> None:
     once, rows = judged(THREE), table(THREE)
     twice = judged(pd.concat([rows, rows.iloc[:more]]))
     pd.testing.assert_frame_equal(once.pairs, twice.pairs)
-    assert said in twice.words()
+    assert text in twice.words()
 
 
 def test_unequal_rows_of_one_run_leave_that_replicate_out_and_are_named() -> None:
@@ -163,26 +163,26 @@ def test_unequal_rows_of_one_run_leave_that_replicate_out_and_are_named() -> Non
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_value_that_is_no_finite_number_is_left_out_and_named(value: float) -> None:
+def test_a_value_that_is_not_finite_is_left_out_and_named(value: float) -> None:
     found = judged({4: FOUR | {5: value}, 10: TEN})
     assert found.pairs["n"].tolist() == [7]
     assert f"units=4, replicate 5: {value}" in found.words()
 
 
-def test_a_configuration_of_which_nothing_is_left_is_named() -> None:
+def test_a_configuration_without_a_usable_value_is_named() -> None:
     found = judged({4: dict.fromkeys(FOUR, math.nan), 10: TEN})
     assert found.configs == ((10,),)
     assert "No usable value of: units=4." in found.words()
 
 
-# Anything at all
+# Degenerate and invalid tables
 
 
 @pytest.mark.parametrize(
-    ("samples", "said"),
+    ("samples", "text"),
     [
         ({4: FOUR}, r"one configuration .*nothing to compare"),
-        ({4: {0: 0.5}, 10: {0: 0.75}}, r"1 of at least 6 replicates.*another replicate may turn the order round"),
+        ({4: {0: 0.5}, 10: {0: 0.75}}, r"1 of at least 6 replicates.*another replicate may reverse the order"),
         ({4: {0: 0.5}, 10: {0: 0.5}}, r"All configurations have the same mean"),
         (
             {4: dict.fromkeys(FOUR, 0.5), 10: dict.fromkeys(FOUR, 0.5)},
@@ -192,8 +192,8 @@ def test_a_configuration_of_which_nothing_is_left_is_named() -> None:
         ({4: dict.fromkeys(FOUR, math.nan)}, r"nothing to compare"),
     ],
 )
-def test_a_degenerate_table_gives_a_true_sentence(samples: Mapping[int, Mapping[int, float]], said: str) -> None:
-    assert re.search(said, judged(samples).words())
+def test_a_degenerate_table_gives_a_true_sentence(samples: Mapping[int, Mapping[int, float]], text: str) -> None:
+    assert re.search(text, judged(samples).words())
 
 
 def test_rows_that_contradict_each_other_are_not_called_infinite() -> None:
@@ -226,7 +226,7 @@ ROWS = table(THREE)
         (ROWS.to_dict("records"), {}, "table must be a pandas DataFrame. Received: 'list'"),
     ],
 )
-def test_what_cannot_be_compared_is_one_clear_error(rows: Any, options: dict[str, Any], message: str) -> None:
+def test_an_invalid_argument_is_one_clear_error(rows: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         compare(rows, "accuracy", ["units"], **options)
 

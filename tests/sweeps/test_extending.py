@@ -5,21 +5,24 @@ from collections.abc import Callable, Iterable
 
 import pytest
 from conftest import parent_id
+from prepared import sweep_plan
 
+from mnist_exp.app.preflight import _extended
 from mnist_exp.base.errors import ConfigError
 from mnist_exp.commands import cli
 from mnist_exp.config.replicate import seeds
 from mnist_exp.runs.provenance import Fingerprint
 from mnist_exp.sweeps import finalize, sweep
-from mnist_exp.sweeps.finalize import Ending
+from mnist_exp.sweeps.finalize import FinalizedSweep
 from mnist_exp.sweeps.sweep import Sweep
-from mnist_exp.tracking.mlflow import store
+from mnist_exp.tracking.mlflow.backend import open_backend
+from mnist_exp.tracking.mlflow.client import connect
 from mnist_exp.tracking.mlflow.tracker import MlflowTracker
 from mnist_exp.tracking.protocols import Measurement, Status
 
 pytestmark = pytest.mark.usefixtures("journals_root")
 
-Made = tuple[Sweep, Ending]
+Made = tuple[Sweep, FinalizedSweep]
 Make = Callable[..., Made]
 IDENTITY, COMMAND = Fingerprint("config", "data", "code", "libraries"), ("model.units=4,10",)
 ACCURACIES = {4: 0.90, 10: 0.9005}
@@ -31,8 +34,8 @@ def swept(uri: str, monkeypatch: pytest.MonkeyPatch) -> Make:
     monkeypatch.setenv("MNIST_EXP_SWEEP", "for the test to take away again")
 
     def make(numbers: Iterable[int], **judged: str) -> Made:
-        begun = sweep.begin(uri, "mnist", ["model.units", "replicate"], [], IDENTITY, COMMAND, judged)
-        client = store.connect(uri)
+        begun = sweep.begin(sweep_plan(uri, "mnist", ["model.units", "replicate"], [], IDENTITY, COMMAND, judged))
+        client = connect(uri)
         for replicate in numbers:
             for units, accuracy in ACCURACIES.items():
                 run = MlflowTracker.open(client, uri, "1", "a run", parent=parent_id(begun))
@@ -41,13 +44,13 @@ def swept(uri: str, monkeypatch: pytest.MonkeyPatch) -> Make:
                 wobble = 0.003 * ((replicate * units) % 7)
                 run.log_metrics(Measurement({"kept/val_accuracy": accuracy + wobble}))
                 run.close(Status.FINISHED)
-        return begun, finalize.finish(begun)
+        return begun, finalize.finalize(begun)
 
     return make
 
 
 def tags(begun: Sweep) -> dict[str, str]:
-    return dict(store.connect(begun.uri).get_run(parent_id(begun)).data.tags)
+    return dict(connect(begun.uri).get_run(parent_id(begun)).data.tags)
 
 
 def test_the_worth_of_a_sweep_is_what_it_is_judged_by(swept: Make) -> None:
@@ -94,15 +97,15 @@ def test_a_sweep_is_compared_with_those_that_it_adds_to_whether_it_is_named_or_t
 def test_a_sweep_that_may_be_extended_is_found_by_the_beginning_of_its_id(uri: str, swept: Make) -> None:
     begun, _ = swept(range(2), looks="true")
     whole = parent_id(begun)
-    assert sweep.extended(uri, whole) == sweep.extended(uri, whole[:12]) == whole
+    assert _extended(open_backend(uri), whole) == _extended(open_backend(uri), whole[:12]) == whole
 
 
 def test_a_sweep_is_extended_once_and_then_the_one_that_extends_it(uri: str, swept: Make) -> None:
     first, _ = swept(range(2), looks="true")
     second, _ = swept(range(2, 4), looks=parent_id(first))
     with pytest.raises(ConfigError, match=f"must be the last sweep of its looks, which is {parent_id(second)}"):
-        sweep.extended(uri, parent_id(first))
-    assert sweep.extended(uri, parent_id(second)) == parent_id(second)
+        _extended(open_backend(uri), parent_id(first))
+    assert _extended(open_backend(uri), parent_id(second)) == parent_id(second)
 
 
 @pytest.mark.parametrize("letters", [32, 12])
@@ -113,38 +116,38 @@ def test_a_sweep_that_adds_to_another_is_resumed_by_the_command_that_began_it(
     first, _ = swept(range(2), looks="true")
     second, _ = swept(range(2, 4), looks=parent_id(first))
     judged = {"looks": parent_id(first)[:letters]}
-    assert sweep.take_up(uri, "mnist", second.keys, 0, IDENTITY, COMMAND, [], judged) is None
-    finalize.finish(second)
+    assert sweep.resume(sweep_plan(uri, "mnist", second.keys, [], IDENTITY, COMMAND, judged)) is None
+    finalize.finalize(second)
 
 
 def test_a_sweep_is_resumed_as_it_is_judged(uri: str, swept: Make) -> None:
     begun, _ = swept(range(2), worth="0.1")
     with pytest.raises(ConfigError, match=r"worth must be as it was when the sweep began \(worth=0.1\) to resume it"):
-        sweep.take_up(uri, "mnist", begun.keys, 0, IDENTITY, COMMAND, [], {"worth": "0.2"})
+        sweep.resume(sweep_plan(uri, "mnist", begun.keys, [], IDENTITY, COMMAND, {"worth": "0.2"}))
 
 
 def test_a_sweep_that_is_judged_once_is_not_extended(uri: str, swept: Make) -> None:
     begun, _ = swept(range(2))
     with pytest.raises(ConfigError, match=r"must be the id of a sweep that began with looks=true: another is judged"):
-        sweep.extended(uri, parent_id(begun))
+        _extended(open_backend(uri), parent_id(begun))
     with pytest.raises(
         ConfigError, match=r"must be true or the id of one sweep, and no sweep has that id. Received: 'ab"
     ):
-        sweep.extended(uri, "abcd")
+        _extended(open_backend(uri), "abcd")
 
 
 def test_a_sweep_that_crosses_seeds_leaves_no_interval_behind(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its runs are no independent sample: neither its note nor its metrics hold a NaN in place of one."""
     monkeypatch.setenv("MNIST_EXP_SWEEP", "for the test to take away again")
-    begun = sweep.begin(uri, "mnist", ["seed", "training.order_seed"], [], IDENTITY, COMMAND)
-    client = store.connect(uri)
+    begun = sweep.begin(sweep_plan(uri, "mnist", ["seed", "training.order_seed"], [], IDENTITY, COMMAND))
+    client = connect(uri)
     for weights, order in ((1, 1), (1, 2), (2, 1), (2, 2)):
         run = MlflowTracker.open(client, uri, "1", "a run", parent=parent_id(begun))
         run.log_params({"model.units": 4, "seed": weights, "training.order_seed": order, "data.split_seed": 17})
         run.set_tags({"dataset.digest": "d"})
         run.log_metrics(Measurement({"kept/val_accuracy": 0.9 + weights / 100 + order / 1000}))
         run.close(Status.FINISHED)
-    finalize.finish(begun)
+    finalize.finalize(begun)
     parent = client.get_run(parent_id(begun)).data
     assert "nan" not in parent.tags["mlflow.note.content"]
     assert "first/val_accuracy_low" not in parent.metrics

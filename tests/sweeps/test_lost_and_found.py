@@ -5,28 +5,34 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from conftest import parent_id
+from prepared import prepared, sweep_plan
 
-from mnist_exp.analysis import frames
 from mnist_exp.base.errors import Refused, StoreError
 from mnist_exp.commands import cli
 from mnist_exp.config.schema import RunConfig
 from mnist_exp.data import datasets
+from mnist_exp.data.datasets import Dataset
 from mnist_exp.metrics import Epoch
+from mnist_exp.runs.job import Job, PreparedJob
 from mnist_exp.runs.provenance import Fingerprint
-from mnist_exp.runs.run import Job, Progress, run
-from mnist_exp.sweeps import finalize, jobs
+from mnist_exp.runs.run import Progress, run
+from mnist_exp.sweeps import finalize
 from mnist_exp.sweeps import sweep as sweeps
-from mnist_exp.sweeps.finalize import Postponed
-from mnist_exp.sweeps.jobs import Standing
-from mnist_exp.sweeps.sweep import Sweep
-from mnist_exp.tracking.mlflow import keyed, records, store
+from mnist_exp.sweeps.existing import Existing, claimed, existing
+from mnist_exp.sweeps.sweep import Postponed, Sweep
+from mnist_exp.tracking import queries
+from mnist_exp.tracking.memory import MemoryTracker
+from mnist_exp.tracking.mlflow import sqlite
+from mnist_exp.tracking.mlflow.backend import open_backend
+from mnist_exp.tracking.mlflow.client import connect
 from mnist_exp.tracking.mlflow.tracker import MlflowTracker
-from mnist_exp.tracking.protocols import Measurement, MemoryTracker, Status
+from mnist_exp.tracking.protocols import Measurement, Opening, Status
 from mnist_exp.tracking.spool import journal as journals
-from mnist_exp.tracking.spool.journal import Journal, Opening
+from mnist_exp.tracking.spool.journal import Journal
 from mnist_exp.tracking.spool.tracker import JournalTracker
 from mnist_exp.training.checkpoint import Checkpoint
 
@@ -49,10 +55,10 @@ def sync(*arguments: str) -> int:
 
 def metrics(uri: str, key: str) -> dict[int, int]:
     """How often the store has each epoch of the run with that key."""
-    client = store.connect(uri)
-    run_id = keyed.find(client, key)
-    assert run_id is not None
-    steps = [point.step for point in client.get_metric_history(run_id, "loss")]
+    client = connect(uri)
+    record = open_backend(uri).find_key(key)
+    assert record is not None
+    steps = [point.step for point in client.get_metric_history(record.run_id, "loss")]
     return {step: steps.count(step) for step in steps}
 
 
@@ -73,7 +79,7 @@ class TestRun:
         assert (memory.status, list(memory.metrics["loss"])) == (Status.FINISHED, list(range(1, 200)))
 
     def test_what_follows_a_refused_entry_is_sent_however_late(self, root: Path, uri: str) -> None:
-        store.connect(uri)
+        connect(uri)
         journal = Journal(root / "refused", new=True)
         journal.open(opening("refused", uri))
         journal.append("hologram", {})
@@ -84,12 +90,10 @@ class TestRun:
         journal.release()
         assert sync() == 0
         assert metrics(uri, "refused") == {1: 1}
-        assert [each.status for each in records.everything(store.connect(uri)) if each.name == "refused"] == [
-            "FINISHED"
-        ]
+        assert [each.status for each in queries.everything(open_backend(uri)) if each.name == "refused"] == ["FINISHED"]
 
     def test_one_that_waits_for_its_own_reason_keeps_no_other_waiting(self, root: Path, uri: str) -> None:
-        client = store.connect(uri)
+        client = connect(uri)
         client.delete_experiment(client.create_experiment("deleted"))
         for key, experiment in (("1", "deleted"), ("2", "mnist")):
             journal = Journal(root / key, new=True)
@@ -117,9 +121,9 @@ class TestRun:
         """A power cut may take the last lines of a file and leave another file whole."""
         config, data = composed("data.limit=300", "training.epochs=4"), datasets.load(composed().data)
         whole, file = MemoryTracker(), tmp_path / "checkpoint.npz"
-        run(config, Job("a", "a", (), tmp_path), data, whole, lambda _: None, Progress(file))
+        run(prepared(config, Job("a", "a", (), tmp_path), data), whole, lambda _: None, Progress(file))
         tracker = MemoryTracker()
-        run(config, Job("a", "a", (), tmp_path), data, tracker, lambda _: None, Progress(file, told=1))
+        run(prepared(config, Job("a", "a", (), tmp_path), data), tracker, lambda _: None, Progress(file, logged=1))
         told = {step: loss for step, loss in whole.metrics["loss"].items() if step > 1}
         assert tracker.metrics["loss"] == told
 
@@ -142,11 +146,11 @@ class TestRun:
 def begun(uri: str, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     """A sweep of one job; the variable that it sets goes with the test."""
     monkeypatch.setenv("MNIST_EXP_SWEEP", "for the test to take away again")
-    return sweeps.begin(uri, "mnist", ["seed"], [["seed=1"]], IDENTITY, ["seed=1"])
+    return sweeps.begin(sweep_plan(uri, "mnist", ["seed"], [["seed=1"]], IDENTITY, ["seed=1"]))
 
 
 def status(uri: str, run_id: str) -> str:
-    return str(store.connect(uri).get_run(run_id).info.status)
+    return str(connect(uri).get_run(run_id).info.status)
 
 
 class TestSweep:
@@ -159,16 +163,16 @@ class TestSweep:
 
         parent_id(begun)
         with monkeypatch.context() as patch, pytest.raises((type(error), Postponed)):  # noqa: PT012
-            patch.setattr(records, "children", broken)
-            finalize.finish(begun)
+            patch.setattr(queries, "children", broken)
+            finalize.finalize(begun)
         assert status(uri, parent_id(begun)) == "RUNNING"
         assert sync() == 0
         assert status(uri, parent_id(begun)) == "FAILED", "its job never began"
 
     def test_one_whose_parent_was_deleted_waits_for_nothing(self, begun: Sweep, uri: str) -> None:
-        store.connect(uri).delete_run(parent_id(begun))
+        connect(uri).delete_run(parent_id(begun))
         with pytest.raises(Refused):
-            finalize.finish(begun)
+            finalize.finalize(begun)
         assert sync() == 0
         assert journals.folders(journals.root()) == []
 
@@ -182,16 +186,16 @@ class TestSweep:
         def away(*_: object) -> None:
             raise MlflowException(says)
 
-        client = store.connect(uri)
-        experiment = store.experiment_id(client, uri, "mnist")
+        client = connect(uri)
+        experiment = open_backend(uri).experiment("mnist")
         run = MlflowTracker.open(client, uri, experiment, "seed=1", parent=parent_id(begun))
         run.log_params({"seed": 1})
         run.set_tags({"dataset": "mnist", "dataset.digest": "d"})
         run.log_metrics(Measurement({"val_accuracy": 0.5}, 1), Measurement({"kept/val_accuracy": 0.5}))
         run.close(Status.FINISHED)
         with monkeypatch.context() as patch, pytest.raises(Postponed):  # noqa: PT012
-            patch.setattr(frames, "epochs_frame", away)
-            finalize.finish(begun)
+            patch.setattr(sqlite, "history", away)
+            finalize.finalize(begun)
         assert status(uri, parent_id(begun)) == "RUNNING"
         assert sync() == 0
         assert status(uri, parent_id(begun)) == "FINISHED"
@@ -202,10 +206,10 @@ class TestSweep:
         self, begun: Sweep, uri: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         run_id = parent_id(begun)
-        monkeypatch.setattr(sweeps, "_CLOSED_S", 0.01)
+        monkeypatch.setattr(sweeps, "_RANKING_S", 0.01)
         with pytest.raises(StoreError, match=f"the sweep {run_id} must have ended to be resumed: another process"):
-            sweeps.take_up(uri, "mnist", ["seed"], 1, IDENTITY, ["seed=1"], [])
-        finalize.finish(begun, interrupted=True)
+            sweeps.resume(sweep_plan(uri, "mnist", ["seed"], [["seed=1"]], IDENTITY, ["seed=1"]))
+        finalize.finalize(begun, interrupted=True)
 
     def test_one_that_goes_on_on_another_host_is_not_led_twice(self, begun: Sweep, uri: str, root: Path) -> None:
         run_id = parent_id(begun)
@@ -214,22 +218,27 @@ class TestSweep:
         assert tracker.settle(60) is None
         root.rename(root.with_name("on the other host"))
         with pytest.raises(StoreError, match=f"the sweep {run_id} goes on on .*: wait for its end"):
-            sweeps.take_up(uri, "mnist", ["seed"], 1, IDENTITY, ["seed=1"], [])
+            sweeps.resume(sweep_plan(uri, "mnist", ["seed"], [["seed=1"]], IDENTITY, ["seed=1"]))
 
-    def test_single_runs_are_none_of_its_jobs(self, uri: str) -> None:
+    def test_single_runs_are_none_of_its_jobs(
+        self, uri: str, composed: Callable[..., RunConfig], tmp_path: Path
+    ) -> None:
         """Also while its parent run has not arrived in the store."""
-        client = store.connect(uri)
+        client = connect(uri)
         single = MlflowTracker.open(
-            client, uri, store.experiment_id(client, uri, "mnist"), "x", tags={"kind": "run", **IDENTITY.tags()}
+            client, uri, open_backend(uri).experiment("mnist"), "x", tags={"kind": "run", **IDENTITY.tags()}
         )
         single.close(Status.FINISHED)
-        assert jobs.standing(uri, "mnist", IDENTITY, None).finished is not None
-        assert jobs.standing(uri, "mnist", IDENTITY, "a key that is not there yet") == Standing()
+        job = PreparedJob(
+            Job("x", "x", (), tmp_path), composed(), cast(Dataset, None), IDENTITY, open_backend(uri), "mnist"
+        )
+        assert existing(job, None).finished is not None
+        assert existing(job, "a key that is not there yet") == Existing()
 
     def test_a_refused_entry_does_not_keep_it_from_being_ranked(self, begun: Sweep, uri: str, root: Path) -> None:
         tracker = sweeps.lead_no_more(begun)
         assert tracker is not None
-        tracker.leave(5_000_000_000_000, interrupted=False)
+        tracker.postpone(5_000_000_000_000, interrupted=False)
         assert tracker.settle(60) is None
         (root / begun.key / "refused").write_text("a tag")
         assert sync() == 0
@@ -237,17 +246,17 @@ class TestSweep:
 
     def test_a_job_that_another_process_did_is_asked_after(self, begun: Sweep) -> None:
         """Also by a process that leads the sweep and resumes nothing."""
-        with jobs.claimed(begun.key, IDENTITY) as claim:
+        with claimed(begun.key, IDENTITY) as claim:
             assert claim.is_new
-        with jobs.claimed(begun.key, IDENTITY) as claim:
+        with claimed(begun.key, IDENTITY) as claim:
             assert claim.is_ours
             assert not claim.is_new
-        finalize.finish(begun, interrupted=True)
+        finalize.finalize(begun, interrupted=True)
 
     def test_it_is_not_closed_while_another_process_runs_one_of_its_jobs(self, begun: Sweep, uri: str) -> None:
-        with jobs.claimed(begun.key, IDENTITY):
+        with claimed(begun.key, IDENTITY):
             with pytest.raises(Postponed, match="another process"):
-                finalize.finish(begun, interrupted=True)
+                finalize.finalize(begun, interrupted=True)
             assert sync() == 1
             assert status(uri, parent_id(begun)) == "RUNNING"
         assert sync() == 0
@@ -260,5 +269,5 @@ def test_a_checkpoint_says_nothing_of_a_journal(tmp_path: Path) -> None:
     import numpy as np
 
     with np.load(tmp_path / "c.npz") as arrays:
-        assert set(json.loads(str(arrays["told"]))) == {"epochs", "stopper", "stopped"}
+        assert set(json.loads(str(arrays["state"]))) == {"epochs", "stopper", "stopped"}
     assert os.listdir(tmp_path) == ["c.npz"]  # noqa: PTH208

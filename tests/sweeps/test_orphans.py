@@ -9,10 +9,10 @@ import pytest
 from mnist_exp.commands import cli
 from mnist_exp.sweeps import finalize
 from mnist_exp.sweeps.sweep import Sweep
-from mnist_exp.tracking.mlflow import keyed, records, store
-from mnist_exp.tracking.mlflow.records import SILENT_S, Record
+from mnist_exp.tracking.mlflow.backend import open_backend
+from mnist_exp.tracking.mlflow.client import connect
 from mnist_exp.tracking.mlflow.tracker import MlflowTracker
-from mnist_exp.tracking.protocols import Measurement, Status
+from mnist_exp.tracking.protocols import SILENT_S, Measurement, Record, Status
 from mnist_exp.tracking.spool.journal import Journal
 from mnist_exp.tracking.spool.tracker import new_opening
 
@@ -22,11 +22,9 @@ NOW_S = int(time.time())
 LONG_AGO_S = NOW_S - 10 * SILENT_S
 
 
-@pytest.fixture
-def uri(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> str:
-    uri = f"sqlite:///{tmp_path_factory.getbasetemp() / 'orphans.db'}"
+@pytest.fixture(autouse=True)
+def the_store_of_this_environment(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    return uri
 
 
 Opened = Callable[..., MlflowTracker]
@@ -35,8 +33,8 @@ Opened = Callable[..., MlflowTracker]
 @pytest.fixture
 def opened(uri: str, request: pytest.FixtureRequest) -> Opened:
     """Begins a run that gave its last sign of life at a time, in seconds since 1970, on a host."""
-    client = store.connect(uri)
-    experiment = store.experiment_id(client, uri, request.node.name)
+    client = connect(uri)
+    experiment = open_backend(uri).experiment(request.node.name)
 
     def make(key: str, last_sign_s: int, parent: str | None = None, host: str = "there", **tags: str) -> MlflowTracker:
         own = {"kind": "run", "dataset": "mnist", "dataset.digest": "d", "host": host, "heartbeat": str(last_sign_s)}
@@ -48,7 +46,7 @@ def opened(uri: str, request: pytest.FixtureRequest) -> Opened:
 
 
 def kept(uri: str, tracker: MlflowTracker) -> Record:
-    return records.find(store.connect(uri), tracker.run_id)
+    return open_backend(uri).find(tracker.run_id)
 
 
 def test_one_that_fell_silent_is_closed_as_of_its_last_sign_of_life(
@@ -85,7 +83,7 @@ def test_one_whose_journal_is_here_is_its_journals_matter(opened: Opened, uri: s
 
 
 def test_one_of_another_program_is_none_of_ours(uri: str) -> None:
-    client = store.connect(uri)
+    client = connect(uri)
     run = client.create_run("0")
     assert cli.main(["sync"]) == 0
     assert client.get_run(run.info.run_id).info.status == "RUNNING"
@@ -151,7 +149,7 @@ class TestTakenForVanished:
         opening = new_opening(key, uri, "mnist", None, {"kind": "run", "heartbeat": str(LONG_AGO_S)})
         journal = Journal(journals_root / opening.key, new=True)
         journal.open(opening)
-        run_id = keyed.deliver(uri)(opening).run_id
+        run_id = open_backend(uri).open_run(opening).run_id
         if status is not Status.FINISHED:
             journal.append("tags", {"failure": "its own reason"})
         journal.append("close", {"status": status.value})
@@ -159,10 +157,10 @@ class TestTakenForVanished:
 
         away = journals_root.rename(journals_root.with_name("on the other host"))
         assert cli.main(["sync"]) == 0
-        assert records.find(store.connect(uri), run_id).tags["failure"] == "vanished"
+        assert open_backend(uri).find(run_id).tags["failure"] == "vanished"
         away.rename(journals_root)
         assert cli.main(["sync"]) == 0
-        found = records.find(store.connect(uri), run_id)
+        found = open_backend(uri).find(run_id)
         assert found.status == status
         assert found.tags.get("failure") == (None if status is Status.FINISHED else "its own reason")
 

@@ -1,19 +1,24 @@
 """resume=true on the same command: what finished is kept, what failed runs again, what changed starts afresh."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Command
+from conftest import Command, clean_environment, run_here
 
+from mnist_exp.app import application
 from mnist_exp.config.schema import RunConfig
 from mnist_exp.data import datasets
 from mnist_exp.runs import provenance
+from mnist_exp.runs.job import PreparedJob
 from mnist_exp.runs.provenance import Fingerprint
 from mnist_exp.runs.run import Result, run
 from mnist_exp.sweeps import jobs
-from mnist_exp.tracking.mlflow import records, store
-from mnist_exp.tracking.mlflow.records import Record
+from mnist_exp.sweeps.existing import claimed
+from mnist_exp.tracking.mlflow.backend import open_backend
+from mnist_exp.tracking.mlflow.client import connect
+from mnist_exp.tracking.protocols import Record
 from mnist_exp.tracking.spool import journal as journals
 
 Composed = Callable[..., RunConfig]
@@ -45,25 +50,45 @@ SWEEP = ("-m", "data=digits", "data.limit=200", "training.epochs=2", "seed=1,2")
 
 
 @pytest.fixture
-def sweep(
-    command: Command, uri: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> Iterator[Callable[..., tuple[int, str]]]:
-    """The command line, in an MLflow experiment that the test has to itself."""
+def uri(tmp_path: Path, new_store: Callable[[Path], str]) -> str:
+    """An empty store of the test's own."""
+    return new_store(tmp_path / "store")
+
+
+@pytest.fixture(scope="module")
+def finished_store(tmp_path_factory: pytest.TempPathFactory, new_store: Callable[[Path], str]) -> Path:
+    """The folder of a store in which the sweep has finished; to be copied."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        clean_environment(patch, folder)
+        run_here(patch, folder)
+        patch.setenv("MLFLOW_TRACKING_URI", new_store(folder / "store"))
+        assert application.main(SWEEP) == 0
+    return folder / "store"
+
+
+@pytest.fixture
+def finished(finished_store: Path, tmp_path: Path, uri: str) -> None:
+    """The sweep has finished in the test's store."""
+    shutil.copytree(finished_store, tmp_path / "store", dirs_exist_ok=True)
+
+
+@pytest.fixture
+def sweep(command: Command, uri: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[int, str]]]:
+    """The command line, on the test's store."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", request.node.name)
     yield command
     assert journals.folders(journals.root()) == [], "nothing waits, nothing is left behind"
 
 
 @pytest.fixture
-def found(uri: str, request: pytest.FixtureRequest) -> Callable[[], tuple[list[Record], list[Record]]]:
+def found(uri: str) -> Callable[[], tuple[list[Record], list[Record]]]:
     """The sweeps and the runs of the test, superseded ones included."""
 
     def read() -> tuple[list[Record], list[Record]]:
-        client = store.connect(uri)
-        experiment = client.get_experiment_by_name(request.node.name)
-        assert experiment is not None
-        every = [records.find(client, run.info.run_id) for run in client.search_runs([experiment.experiment_id])]
+        client, backend = connect(uri), open_backend(uri)
+        experiments = [each.experiment_id for each in client.search_experiments()]
+        every = [backend.find(each.info.run_id) for each in client.search_runs(experiments)]
         sweeps = [record for record in every if record.tags.get("kind") == "sweep"]
         return sweeps, sorted((r for r in every if r not in sweeps), key=lambda r: r.tags["journal"])
 
@@ -74,10 +99,10 @@ Sweep = Callable[..., tuple[int, str]]
 Found = Callable[[], tuple[list[Record], list[Record]]]
 
 
+@pytest.mark.usefixtures("finished")
 def test_what_finished_is_kept_and_shown_as_kept(
     sweep: Sweep, found: Found, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert sweep(*SWEEP)[0] == 0
     before = found()
     monkeypatch.setattr(jobs, "run", lambda *_: pytest.fail("nothing was to be run"))
     shown: list[str] = []
@@ -93,12 +118,12 @@ def test_what_failed_runs_again_and_what_never_began_begins(
     sweep: Sweep, found: Found, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
-    def failing(config: RunConfig, *more: object) -> Result:
+    def failing(job: PreparedJob, *more: object) -> Result:
         def boom(_: object) -> None:
             raise RuntimeError("a fault that will be gone")
 
-        job, dataset, tracker, _, progress = more
-        return run(config, job, dataset, tracker, boom if config.seed == 2 else lambda _: None, progress)  # type: ignore[arg-type]
+        tracker, _, progress = more
+        return run(job, tracker, boom if job.config.seed == 2 else lambda _: None, progress)  # type: ignore[arg-type]
 
     monkeypatch.setattr(jobs, "run", failing)
     assert sweep(*SWEEP)[0] == 1
@@ -114,10 +139,10 @@ def test_what_failed_runs_again_and_what_never_began_begins(
 
 
 @pytest.mark.parametrize("changed", ["code", "data", "libraries"])
+@pytest.mark.usefixtures("finished")
 def test_what_changed_is_said_and_starts_a_sweep_of_its_own(
     sweep: Sweep, found: Found, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
-    assert sweep(*SWEEP)[0] == 0
     real = provenance.fingerprint_of
 
     def other(*given: object) -> Fingerprint:
@@ -137,42 +162,42 @@ def test_it_is_said_which_key_of_the_config_changed(sweep: Sweep, tmp_path: Path
     (tmp_path / "experiments").mkdir()
     file = tmp_path / "experiments" / "model_2.yaml"  # hides the package's
     file.write_text("# @package _global_\noptimizer:\n  lr: 0.005\n")
-    assert sweep(*SWEEP, "experiment=model_2")[0] == 0
+    assert sweep(*SWEEP[1:4], "experiment=model_2")[0] == 0
     file.write_text("# @package _global_\noptimizer:\n  lr: 0.002\n")
-    said = sweep(*SWEEP, "experiment=model_2", "resume=true")[1]
+    said = sweep(*SWEEP[1:4], "experiment=model_2", "resume=true")[1]
     assert "not resumed: since then config (optimizer.lr was '0.005', is '0.002') changed" in said
 
 
-def test_a_job_is_named_once(sweep: Sweep, uri: str, request: pytest.FixtureRequest) -> None:
+def test_a_job_is_named_once(sweep: Sweep, found: Found) -> None:
     """The same run twice would count as two samples of one configuration."""
     code, said = sweep(*SWEEP[:-1], "seed=1,2,1")
     assert code == 2
     assert "error: a sweep must have each job once. Received: 'seed=1'" in said
-    assert store.connect(uri).get_experiment_by_name(request.node.name) is None
+    assert found() == ([], [])
 
 
+@pytest.mark.usefixtures("finished")
 def test_another_command_is_another_sweep(sweep: Sweep, found: Found) -> None:
-    assert sweep(*SWEEP)[0] == 0
     code, said = sweep(*SWEEP, "model.units=5", "resume=true")
     assert code == 0
     assert "there is no sweep of this command yet" in said
     assert [len(each) for each in found()] == [2, 4]
 
 
+@pytest.mark.usefixtures("finished")
 def test_the_order_of_overrides_is_no_matter(sweep: Sweep, found: Found) -> None:
-    assert sweep(*SWEEP)[0] == 0
     assert sweep("-m", "resume=true", *reversed(SWEEP[1:]))[0] == 0
     assert [len(each) for each in found()] == [1, 2]
 
 
+@pytest.mark.usefixtures("finished")
 def test_a_job_that_another_process_is_at_is_left_to_it(sweep: Sweep, found: Found) -> None:
     """It is the other that ranks the sweep: here, whoever comes next."""
-    assert sweep(*SWEEP)[0] == 0
     (parent,), (first, _) = found()
     own = Fingerprint(**{n: first.tags[f"fingerprint.{n}"] for n in ("config", "data", "code", "libraries")})
-    with jobs.claimed(parent.tags["journal"], own) as claim:
+    with claimed(parent.tags["journal"], own) as claim:
         assert claim.is_ours
-        with jobs.claimed(parent.tags["journal"], own) as again:
+        with claimed(parent.tags["journal"], own) as again:
             assert not again.is_ours
         code, said = sweep(*SWEEP, "resume=true")
         assert code == 0

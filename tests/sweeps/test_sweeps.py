@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import parent_id
+from prepared import sweep_plan
 
 from mnist_exp.base.errors import StoreError
 from mnist_exp.commands import cli
@@ -15,13 +16,14 @@ from mnist_exp.config.replicate import seeds
 from mnist_exp.reports import sweep_report as report
 from mnist_exp.runs.provenance import Fingerprint
 from mnist_exp.sweeps import finalize, sweep
-from mnist_exp.sweeps.finalize import Postponed
-from mnist_exp.sweeps.sweep import Sweep
-from mnist_exp.tracking.mlflow import store
+from mnist_exp.sweeps.sweep import Postponed, Sweep
+from mnist_exp.tracking.mlflow import backend
+from mnist_exp.tracking.mlflow.backend import open_backend
+from mnist_exp.tracking.mlflow.client import connect
 from mnist_exp.tracking.mlflow.tracker import MlflowTracker
-from mnist_exp.tracking.protocols import Content, Measurement, Status
+from mnist_exp.tracking.protocols import Content, Grid, Measurement, Opening, Status
 from mnist_exp.tracking.spool import journal as journals
-from mnist_exp.tracking.spool.journal import Jobs, Journal, Opening
+from mnist_exp.tracking.spool.journal import Journal
 from mnist_exp.tracking.spool.tracker import JournalTracker
 
 pytestmark = pytest.mark.usefixtures("journals_root")
@@ -34,19 +36,21 @@ COMMAND = ("model.units=4,10",)
 def begun(uri: str, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     """A sweep of two jobs; the variable that it sets goes with the test."""
     monkeypatch.setenv("MNIST_EXP_SWEEP", "for the test to take away again")
-    return sweep.begin(uri, "mnist", ["model.units"], [["model.units=4"], ["model.units=10"]], IDENTITY, COMMAND)
+    return sweep.begin(
+        sweep_plan(uri, "mnist", ["model.units"], [["model.units=4"], ["model.units=10"]], IDENTITY, COMMAND)
+    )
 
 
 def parent_tracker(begun: Sweep) -> MlflowTracker:
-    return MlflowTracker(store.connect(begun.uri), begun.uri, parent_id(begun))
+    return MlflowTracker(connect(begun.uri), begun.uri, parent_id(begun))
 
 
 def ran(
     begun: Sweep, units: int, status: Status, accuracy: float, replicate: int = 0, ended_ms: int | None = None
 ) -> None:
     """A job of the sweep that ended."""
-    client = store.connect(begun.uri)
-    experiment = store.experiment_id(client, begun.uri, "mnist")
+    client = connect(begun.uri)
+    experiment = open_backend(begun.uri).experiment("mnist")
     run = MlflowTracker.open(client, begun.uri, experiment, f"model.units={units}", parent=parent_id(begun))
     run.log_params({"model.units": units, "replicate": replicate, **seeds(replicate)})
     run.set_tags({"dataset": "mnist", "dataset.digest": "d"})
@@ -71,8 +75,8 @@ def test_the_parent_ends_as_its_jobs_did(
     ran(begun, 4, Status.FINISHED, 0.8)
     if second is not None:
         ran(begun, 10, second, 0.9)
-    finalize.finish(begun, interrupted=interrupted)
-    parent = store.connect(begun.uri).get_run(parent_id(begun))
+    finalize.finalize(begun, interrupted=interrupted)
+    parent = connect(begun.uri).get_run(parent_id(begun))
     assert parent.info.status == expected
     names = ("finished", "failed", "killed", "never_begun")
     assert tuple(parent.data.metrics[f"jobs/{name}"] for name in names) == counted
@@ -81,8 +85,8 @@ def test_the_parent_ends_as_its_jobs_did(
 def test_first_and_conclusion_stand_in_the_notes_of_the_parent(begun: Sweep, tmp_path: Path) -> None:
     ran(begun, 4, Status.FINISHED, 0.8)
     ran(begun, 10, Status.FINISHED, 0.9)
-    ended = finalize.finish(begun)
-    client = store.connect(begun.uri)
+    ended = finalize.finalize(begun)
+    client = connect(begun.uri)
     parent = client.get_run(parent_id(begun))
     assert ended.comparison is not None
     assert parent.data.tags["first"] == "model.units=10"
@@ -100,9 +104,9 @@ def test_the_verdict_stands_in_tags_and_metrics_of_the_parent(begun: Sweep) -> N
     for replicate in range(8):
         ran(begun, 4, Status.FINISHED, 0.8 + replicate / 1000, replicate)
         ran(begun, 10, Status.FINISHED, 0.9 + replicate / 500, replicate)
-    ended = finalize.finish(begun)
+    ended = finalize.finalize(begun)
     assert ended.next_step is None, "it is decided"
-    parent = store.connect(begun.uri).get_run(parent_id(begun)).data
+    parent = connect(begun.uri).get_run(parent_id(begun)).data
     assert (parent.tags["first"], parent.tags["best_set"]) == ("model.units=10", "model.units=10")
     assert parent.tags["verdict.level"] == "0.05"
     assert parent.tags["conclusion"].startswith("model.units=10 is best: the other is ruled out.")
@@ -113,8 +117,8 @@ def test_the_verdict_stands_in_tags_and_metrics_of_the_parent(begun: Sweep) -> N
 
 
 def test_a_sweep_of_which_no_job_began_is_closed_too(begun: Sweep) -> None:
-    assert finalize.finish(begun, interrupted=True).comparison is None
-    assert store.connect(begun.uri).get_run(parent_id(begun)).info.status == "KILLED"
+    assert finalize.finalize(begun, interrupted=True).comparison is None
+    assert connect(begun.uri).get_run(parent_id(begun)).info.status == "KILLED"
 
 
 def full_for(failing: str, keep: Callable[[Any, str, Content], None]) -> Callable[[Any, str, Content], None]:
@@ -138,14 +142,14 @@ def test_what_cannot_be_sent_of_its_end_waits(
     with monkeypatch.context() as patch:
         patch.setattr(MlflowTracker, "log_artifact", full_for(failing, MlflowTracker.log_artifact))
         patch.setattr(finalize, "PATIENCE_S", 0.0)
-        unsent = finalize.finish(begun).unsent
+        unsent = finalize.finalize(begun).unsent
     assert unsent is not None
     assert unsent.reason == "disk full"
-    assert store.connect(begun.uri).get_run(run_id).info.status == "RUNNING"
+    assert connect(begun.uri).get_run(run_id).info.status == "RUNNING"
     Journal(journals_root / begun.key, patience_s=60).release()  # once its sender has let go of it
     assert cli.main(["sync"]) == 0
-    assert store.connect(begun.uri).get_run(run_id).info.status == "FINISHED"
-    assert failing in {file.path for file in store.connect(begun.uri).list_artifacts(run_id, "sweep")}
+    assert connect(begun.uri).get_run(run_id).info.status == "FINISHED"
+    assert failing in {file.path for file in connect(begun.uri).list_artifacts(run_id, "sweep")}
     assert journals.folders(journals_root) == []
 
 
@@ -156,8 +160,8 @@ def test_files_that_the_journal_does_not_take_leave_no_parent_open(
     ran(begun, 4, Status.FINISHED, 0.8)
     ran(begun, 10, Status.FINISHED, 0.9)
     monkeypatch.setattr(JournalTracker, "log_artifact", full_for(failing, JournalTracker.log_artifact))
-    assert str(finalize.finish(begun).untold) == "disk full"
-    assert store.connect(begun.uri).get_run(parent_id(begun)).info.status == "FINISHED"
+    assert str(finalize.finalize(begun).journal_error) == "disk full"
+    assert connect(begun.uri).get_run(parent_id(begun)).info.status == "FINISHED"
 
 
 def test_a_sweep_that_cannot_begin_leaves_no_parent_open(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,8 +170,8 @@ def test_a_sweep_that_cannot_begin_leaves_no_parent_open(uri: str, monkeypatch: 
 
     monkeypatch.setattr(JournalTracker, "log_artifact", full)
     with pytest.raises(StoreError, match="disk full"):
-        sweep.begin(uri, "mnist", ["never.began"], [], IDENTITY, COMMAND)
-    client = store.connect(uri)
+        sweep.begin(sweep_plan(uri, "mnist", ["never.began"], [], IDENTITY, COMMAND))
+    client = connect(uri)
     (parent,) = client.search_runs(["1"], "attributes.run_name = 'never.began'")
     assert parent.info.status == "FAILED"
     assert Sweep.current() is None
@@ -177,8 +181,8 @@ def test_what_has_no_result_is_named_in_the_note_of_a_sweep_over_replicates(begu
     ran(begun, 4, Status.FINISHED, 0.8, replicate=1)
     ran(begun, 4, Status.FINISHED, 0.82, replicate=2)
     ran(begun, 10, Status.KILLED, 0.9)
-    finalize.finish(begun)
-    note = store.connect(begun.uri).get_run(parent_id(begun)).data.tags["mlflow.note.content"]
+    finalize.finalize(begun)
+    note = connect(begun.uri).get_run(parent_id(begun)).data.tags["mlflow.note.content"]
     head, *rows = [line for line in note.splitlines() if line.startswith("|") and "---" not in line]
     assert all(row.count("|") == head.count("|") for row in rows)
     assert rows[1] == "| - | 10 | 0 |  |  |  |  |  | 1 KILLED |"
@@ -193,10 +197,10 @@ def test_a_report_that_cannot_be_made_changes_nothing_about_how_it_ended(
     monkeypatch.setattr(report, "html", broken)
     ran(begun, 4, Status.FINISHED, 0.8)
     ran(begun, 10, Status.FINISHED, 0.9)
-    ended = finalize.finish(begun)
+    ended = finalize.finalize(begun)
     assert str(ended.problem) == "a mistake of ours"
     assert len(ended.board.ranked) == 2
-    client = store.connect(begun.uri)
+    client = connect(begun.uri)
     assert client.get_run(parent_id(begun)).info.status == "FINISHED"
     assert "sweep/leaderboard.csv" in {file.path for file in client.list_artifacts(parent_id(begun), "sweep")}
 
@@ -206,14 +210,14 @@ def test_its_journal_is_held_while_it_goes_on_and_gone_when_it_ended(begun: Swee
     assert journals.in_use(folder)
     reading = journals.read(folder)
     assert reading.opening is not None
-    assert (reading.opening.key, reading.jobs) == (begun.key, Jobs(["model.units"], 2))
-    finalize.finish(begun, interrupted=True)
+    assert (reading.opening.key, reading.jobs) == (begun.key, Grid(["model.units"], 2))
+    finalize.finalize(begun, interrupted=True)
     assert journals.folders(journals_root) == []
 
 
 def test_no_password_lies_in_it(journals_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MNIST_EXP_SWEEP", "for the test to take away again")
-    begun = sweep.begin("http://me:secret@127.0.0.1:9", "mnist", [], [], IDENTITY, COMMAND)
+    begun = sweep.begin(sweep_plan("http://me:secret@127.0.0.1:9", "mnist", [], [], IDENTITY, COMMAND))
     (folder,) = journals.folders(journals_root)
     assert b"127.0.0.1:9" in (folder / "journal.jsonl").read_bytes()
     assert not [file for file in folder.rglob("*") if file.is_file() and b"secret" in file.read_bytes()]
@@ -238,8 +242,8 @@ def test_a_sweep_whose_runs_wait_is_ranked_later_as_if_it_were_now(
     ran(begun, 4, Status.FINISHED, 0.8, ended_ms=1_000)
     run = waiting_run(begun, journals_root)
     with pytest.raises(Postponed, match="1 of its runs are not in the store yet"):
-        finalize.finish(begun, interrupted=interrupted)
-    assert store.connect(begun.uri).get_run(parent_id(begun)).info.status == "RUNNING"
+        finalize.finalize(begun, interrupted=interrupted)
+    assert connect(begun.uri).get_run(parent_id(begun)).info.status == "RUNNING"
     assert not journals.in_use(journals_root / begun.key)
     os.utime(journals_root / begun.key / "journal.jsonl", (9_000_000_000, 9_000_000_000))
     reading = journals.read(journals_root / begun.key)
@@ -248,7 +252,7 @@ def test_a_sweep_whose_runs_wait_is_ranked_later_as_if_it_were_now(
     ran(begun, 10, Status.FINISHED, 0.9, ended_ms=1_000)
     (run.folder / "sent").write_text("2")
     finalize.close_vanished(reading, begun.uri, parent_tracker(begun))
-    parent = store.connect(begun.uri).get_run(parent_id(begun))
+    parent = connect(begun.uri).get_run(parent_id(begun))
     assert (parent.info.status, parent.info.end_time) == (
         "KILLED" if interrupted else "FINISHED",
         reading.ended.time_ms,
@@ -260,8 +264,8 @@ def test_one_that_was_taken_up_again_is_open_again(begun: Sweep, journals_root: 
     """What it waited for when it ended the first time says nothing of how it ends the next time."""
     waiting_run(begun, journals_root)
     with pytest.raises(Postponed):
-        finalize.finish(begun)
-    assert sweep.take_up(begun.uri, "mnist", begun.keys, begun.total, IDENTITY, COMMAND, []) is None
+        finalize.finalize(begun)
+    assert sweep.resume(sweep_plan(begun.uri, "mnist", begun.keys, [[]] * begun.total, IDENTITY, COMMAND)) is None
     assert journals.read(journals_root / begun.key).ended is None
     sweep._led.pop(begun.key).settle(60)
 
@@ -270,16 +274,16 @@ def test_a_store_that_is_away_at_the_end_postpones_it(begun: Sweep, monkeypatch:
     def away(_: str) -> None:
         raise StoreError("no server answers there")
 
-    monkeypatch.setattr(store, "connect", away)
+    monkeypatch.setattr(backend, "connect", away)
     with pytest.raises(Postponed, match="no server answers there"):
-        finalize.finish(begun)
+        finalize.finalize(begun)
     assert journals.read(journals.root() / begun.key).ended is not None
 
 
 def test_closing_a_sweep_again_with_the_same_time_changes_nothing(begun: Sweep) -> None:
     ran(begun, 4, Status.FINISHED, 0.8)
     ran(begun, 10, Status.FAILED, 0.9)
-    client = store.connect(begun.uri)
+    client = connect(begun.uri)
 
     def state() -> dict[str, Any]:
         run = client.get_run(parent_id(begun))
@@ -292,4 +296,4 @@ def test_closing_a_sweep_again_with_the_same_time_changes_nothing(begun: Sweep) 
     finalize.close(begun, parent_tracker(begun), interrupted=False, time_ms=2_000_000_000_000)
     assert state() == before
     assert set(before["points"].values()) == {1}
-    finalize.finish(begun)
+    finalize.finalize(begun)

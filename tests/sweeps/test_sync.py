@@ -9,30 +9,25 @@ from typing import Any
 
 import pytest
 from conftest import parent_id
+from prepared import sweep_plan
 
 from mnist_exp.base.errors import Refused, StoreError
 from mnist_exp.commands import cli
 from mnist_exp.runs.provenance import Fingerprint
 from mnist_exp.sweeps import sweep as sweeps
 from mnist_exp.sweeps.sweep import Sweep
-from mnist_exp.tracking.mlflow import keyed, store
+from mnist_exp.tracking.mlflow import backend
+from mnist_exp.tracking.mlflow.backend import MlflowBackend, open_backend
+from mnist_exp.tracking.mlflow.client import connect
 from mnist_exp.tracking.mlflow.tracker import MlflowTracker
-from mnist_exp.tracking.protocols import DatasetInput, Measurement, Status, Tracker
+from mnist_exp.tracking.protocols import DatasetInput, Measurement, Opening, Status, Tracker
 from mnist_exp.tracking.spool import delivery, sender
 from mnist_exp.tracking.spool import journal as journals
-from mnist_exp.tracking.spool.journal import Journal, Opening
+from mnist_exp.tracking.spool.journal import Journal
 from mnist_exp.tracking.spool.tracker import JournalTracker
 
 DIED_S = 1_750_000_000
 """When processes vanish here, in seconds since 1970; their runs began 100 s before."""
-
-
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One SQLite store for all tests of this file: creating one takes seconds."""
-    uri = f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
-    store.connect(uri)
-    return uri
 
 
 @pytest.fixture(autouse=True)
@@ -116,13 +111,13 @@ def ran(root: Path, uri: str) -> Iterator[Ran]:
 
 
 def run_of(uri: str, key: str) -> str | None:
-    client = store.connect(uri)
-    return keyed.find(client, key)
+    record = open_backend(uri).find_key(key)
+    return record.run_id if record else None
 
 
 def state(uri: str, key: str) -> dict[str, Any]:
     """All that the store has of the run with that key."""
-    client = store.connect(uri)
+    client = connect(uri)
     run_id = run_of(uri, key)
     assert run_id is not None
     run = client.get_run(run_id)
@@ -194,10 +189,10 @@ class TestSending:
         ran(key)
         left = calls
 
-        def breaking(tell: Callable[..., None]) -> Callable[..., None]:
+        def breaking(deliver_batch: Callable[..., None]) -> Callable[..., None]:
             def told(*arguments: Any) -> None:
                 nonlocal left
-                tell(*arguments)
+                deliver_batch(*arguments)
                 left -= 1
                 if not left:
                     raise StoreError("the network is gone, after the store had it")
@@ -205,7 +200,7 @@ class TestSending:
             return told
 
         with monkeypatch.context() as patch:
-            patch.setattr(delivery, "tell", breaking(delivery.tell))
+            patch.setattr(delivery, "deliver_batch", breaking(delivery.deliver_batch))
             assert sync()[0] == 1
         assert sync()[0] == 0
         whole = state(uri, key)
@@ -228,7 +223,7 @@ class TestSending:
         for _ in range(2):
             code, said = sync()
             assert code == 0
-            assert "resumable: can be taken up again" in said
+            assert "resumable: can be resumed" in said
         assert state(uri, "resumable")["run"]["info"]["status"] == "KILLED"
         assert journals.read(root / "resumable").unsent == 0
 
@@ -249,7 +244,7 @@ class TestVanished:
     ) -> None:
         ran("vanished-later", None)
         with monkeypatch.context() as patch:
-            patch.setattr(keyed, "deliver", lambda _: away)
+            patch.setattr(MlflowBackend, "open_run", lambda _, opening: away(opening))
             assert sync()[0] == 1
             assert sync()[0] == 1
         assert sync()[0] == 0
@@ -262,20 +257,20 @@ class TestVanished:
         """What is written now must not look sent."""
         journal = ran("vanished-damaged", None)
         count = len(journals.read(journal.folder).entries) + 1
-        tracker = keyed.deliver(uri)(Opening("vanished-damaged", "x", uri, "mnist", None, {}, 1000, "host"))
+        tracker = open_backend(uri).open_run(Opening("vanished-damaged", "x", uri, "mnist", None, {}, 1000, "host"))
         (journal.folder / "sent").write_text(f"{count:020}")
         file = journal.folder / "journal.jsonl"
         every = file.read_bytes().split(b"\n")
         file.write_bytes(b"\n".join([*every[:-4], b"damaged", b"damaged", b"damaged", b""]))
         assert sync()[0] == 0
-        run = store.connect(uri).get_run(tracker.run_id)
+        run = connect(uri).get_run(tracker.run_id)
         assert (run.info.status, run.data.tags.get("failure")) == ("KILLED", "vanished")
 
     def test_with_a_checkpoint_it_can_be_taken_up_again(self, ran: Ran, sync: Sync, root: Path) -> None:
         (ran("vanished-resumable", None).folder / journals.CHECKPOINT).write_bytes(b"weights")
         code, said = sync()
         assert code == 0
-        assert "its process vanished, closed as KILLED; can be taken up again" in said
+        assert "its process vanished, closed as KILLED; can be resumed" in said
         assert journals.read(root / "vanished-resumable").resumable
 
     def test_one_whose_process_runs_is_left_alone(self, ran: Ran, sync: Sync, uri: str, root: Path) -> None:
@@ -293,7 +288,7 @@ class TestVanished:
         before = contents(root)
         code, said = sync("--gone", "node-8")
         assert code == 0
-        assert "on-a-node: goes on on node-7, as far as can be told from here" in said
+        assert "on-a-node: goes on on node-7; from here its process cannot be checked" in said
         assert contents(root) == before
         assert run_of(uri, "on-a-node") is None
         assert sync("--gone", "node-8", "--gone", "node-7")[0] == 0
@@ -341,7 +336,7 @@ class TestDamage:
         ran("refused")
         monkeypatch.setattr(MlflowTracker, "log_artifact", refuse)
         _, said = sync()
-        assert "will not take all of it (the store refused it: too large)" in said
+        assert "the store rejected part of it (the store refused it: too large)" in said
         assert state(uri, "refused")["run"]["info"]["status"] == "FINISHED"
 
     def test_what_was_refused_is_not_deleted_unasked(
@@ -358,8 +353,8 @@ class TestDamage:
 
     def test_a_run_that_somebody_deleted_does_not_wait_for_ever(self, ran: Ran, sync: Sync, uri: str) -> None:
         ran("deleted")
-        run_id = keyed.deliver(uri)(Opening("deleted", "x", uri, "mnist", None, {}, 1000, "host")).run_id
-        store.connect(uri).delete_run(run_id)
+        run_id = open_backend(uri).open_run(Opening("deleted", "x", uri, "mnist", None, {}, 1000, "host")).run_id
+        connect(uri).delete_run(run_id)
         _, said = sync()
         assert f"run {run_id} was deleted" in said
         assert sync()[0] == 0
@@ -408,7 +403,9 @@ def sweep(uri: str, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     """A sweep of five jobs that this process leads; the variable that it sets goes with the test."""
     monkeypatch.setenv("MNIST_EXP_SWEEP", "for the test to take away again")
     jobs = [[f"model.units={units}"] for units in (1, 2, 3, 4, 5)]
-    return sweeps.begin(uri, "mnist", ["model.units"], jobs, Fingerprint("config", "data", "code", "libraries"), [])
+    return sweeps.begin(
+        sweep_plan(uri, "mnist", ["model.units"], jobs, Fingerprint("config", "data", "code", "libraries"), [])
+    )
 
 
 class TestSweep:
@@ -421,14 +418,14 @@ class TestSweep:
         vanish(sweep)
         assert sync()[0] == 0
         assert journals.folders(root) == []
-        parent = store.connect(uri).get_run(parent_id(sweep))
+        parent = connect(uri).get_run(parent_id(sweep))
         assert (parent.info.status, parent.info.end_time) == ("KILLED", DIED_S * 1000)
         counted = {name: value for name, value in parent.data.metrics.items() if name.startswith("jobs/")}
         assert counted == {"jobs/finished": 1, "jobs/failed": 1, "jobs/killed": 1, "jobs/never_begun": 2}
 
     def test_one_that_goes_on_is_left_alone(self, sync: Sync, uri: str, sweep: Sweep) -> None:
         assert sync()[0] == 0
-        assert store.connect(uri).get_run(parent_id(sweep)).info.status == "RUNNING"
+        assert connect(uri).get_run(parent_id(sweep)).info.status == "RUNNING"
         vanish(sweep)
 
     def test_one_whose_job_still_runs_in_another_process_waits_for_it(
@@ -436,11 +433,11 @@ class TestSweep:
     ) -> None:
         """Even if the store has all that the job said so far."""
         job = ran("job-goes-on", None, parent=sweep.key, held=True)
-        keyed.deliver(uri)(Opening("job-goes-on", "x", uri, "mnist", sweep.key, {}, 1000, "host"))
+        open_backend(uri).open_run(Opening("job-goes-on", "x", uri, "mnist", sweep.key, {}, 1000, "host"))
         (job.folder / "sent").write_text(f"{len(journals.read(job.folder).entries) + 1:020}")
         vanish(sweep)
         assert sync()[0] == 1
-        assert store.connect(uri).get_run(parent_id(sweep)).info.status == "RUNNING"
+        assert connect(uri).get_run(parent_id(sweep)).info.status == "RUNNING"
 
     def test_one_that_had_to_wait_ended_when_it_vanished(
         self, sync: Sync, uri: str, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
@@ -452,10 +449,10 @@ class TestSweep:
 
         vanish(sweep)
         with monkeypatch.context() as patch:
-            patch.setattr(store, "connect", gone)
+            patch.setattr(backend, "connect", gone)
             assert sync()[0] == 1
         assert sync()[0] == 0
-        info = store.connect(uri).get_run(parent_id(sweep)).info
+        info = connect(uri).get_run(parent_id(sweep)).info
         assert (info.status, info.end_time) == ("KILLED", DIED_S * 1000)
 
     def test_it_did_not_end_before_its_last_job(self, ran: Ran, sync: Sync, uri: str, sweep: Sweep) -> None:
@@ -465,4 +462,4 @@ class TestSweep:
         began_s = DIED_S - 1000
         os.utime(journals.root() / sweep.key / "journal.jsonl", (began_s, began_s))
         assert sync()[0] == 0
-        assert store.connect(uri).get_run(parent_id(sweep)).info.end_time == DIED_S * 1000
+        assert connect(uri).get_run(parent_id(sweep)).info.end_time == DIED_S * 1000

@@ -7,15 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from recording import (
-    DATASET,
-    Begin,
-    Recording,
-    say_everything,
-)
+from recording import DATASET, LONG_S, Begin, Recording, say_everything
 
 from mnist_exp.base.errors import StoreError
-from mnist_exp.tracking.protocols import Measurement, MemoryTracker, Status, Tracker
+from mnist_exp.tracking.memory import MemoryTracker
+from mnist_exp.tracking.protocols import Measurement, Status, Tracker
 from mnist_exp.tracking.spool import journal as journals
 
 
@@ -149,6 +145,6 @@ class TestEnding:
         store.wait_for("close")
         for thread in threading.enumerate():
             if thread.name == "sender of KEY":
-                thread.join(1)
+                thread.join(LONG_S)
                 assert not thread.is_alive()
         assert tracker.settle(0) is None

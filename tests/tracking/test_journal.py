@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from mnist_exp.base.errors import StoreError
-from mnist_exp.tracking.protocols import DatasetInput
+from mnist_exp.tracking.protocols import DatasetInput, Opening
 from mnist_exp.tracking.spool import journal as journals
-from mnist_exp.tracking.spool.journal import Busy, Gone, Journal, Opening
+from mnist_exp.tracking.spool.journal import Busy, Gone, Journal
 
 OPENING = Opening("KEY", "a run", "sqlite:///x.db", "mnist", "parent", {"heartbeat": "1"}, 1_700_000_000_000, "host")
 DATASET = DatasetInput("digits", "d" * 64, "scikit-learn", {"train": 1500, "test": 297})
@@ -165,10 +165,10 @@ class TestFile:
 
     def test_a_sign_of_life_shows(self, journal: Journal) -> None:
         os.utime(journal.folder / "journal.jsonl", (1000, 1000))
-        assert journals.read(journal.folder).last_sign_ms == 1_000_000
+        assert journals.read(journal.folder).last_heartbeat_ms == 1_000_000
         before_ms = int(time.time() * 1000)
         journal.alive()
-        assert journals.read(journal.folder).last_sign_ms >= before_ms - 1000  # a file system may count in seconds
+        assert journals.read(journal.folder).last_heartbeat_ms >= before_ms - 1000  # a file system may count in seconds
 
 
 class TestKeys:

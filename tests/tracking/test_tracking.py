@@ -1,7 +1,6 @@
 """What every tracker promises, held against each of them; and what MLflow's adds."""
 
 import json
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -15,13 +14,15 @@ import pytest
 from mnist_exp.base.errors import Refused, StoreError
 from mnist_exp.config.schema import RunConfig
 from mnist_exp.data import datasets
-from mnist_exp.tracking.mlflow import keyed, model_artifact, store
+from mnist_exp.tracking.memory import MemoryTracker
+from mnist_exp.tracking.mlflow import model_artifact
+from mnist_exp.tracking.mlflow.backend import open_backend
+from mnist_exp.tracking.mlflow.client import connect
 from mnist_exp.tracking.mlflow.tracker import MlflowTracker
-from mnist_exp.tracking.protocols import DatasetInput, Measurement, MemoryTracker, Status, Tracker
+from mnist_exp.tracking.protocols import DatasetInput, Measurement, Opening, Status, Tracker
 from mnist_exp.tracking.spool import journal
-from mnist_exp.tracking.spool.journal import Journal, Opening
+from mnist_exp.tracking.spool.journal import Journal
 from mnist_exp.tracking.spool.tracker import JournalTracker
-from mnist_exp.tracking.system_metrics import Watch
 from mnist_exp.training import networks
 
 Composed = Callable[..., RunConfig]
@@ -112,7 +113,7 @@ class Mlflow:
         self.scratch, self.uri = scratch, uri
 
     def open(self, opening: Opening) -> Tracker:
-        return keyed.deliver(self.uri)(opening)
+        return open_backend(self.uri).open_run(opening)
 
     def refused(self, call: Callable[[], None]) -> bool:
         with pytest.raises(Refused):
@@ -123,9 +124,10 @@ class Mlflow:
         pass
 
     def kept(self, opening: Opening) -> Kept:
-        client = store.connect(self.uri)
-        run_id = keyed.find(client, opening.key)
-        assert run_id is not None
+        client = connect(self.uri)
+        record = open_backend(self.uri).find_key(opening.key)
+        assert record is not None
+        run_id = record.run_id
         run = client.get_run(run_id)
         assert run.inputs is not None
         assert run.outputs is not None
@@ -298,63 +300,67 @@ class TestMemory:
 
 @pytest.fixture
 def mlflow_tracker(uri: str, opening: Opening) -> MlflowTracker:
-    return keyed.deliver(uri)(opening)
+    tracker = open_backend(uri).open_run(opening)
+    assert isinstance(tracker, MlflowTracker)
+    return tracker
 
 
 class TestMlflow:
     def test_a_run_begins_as_its_journal_says(self, uri: str, opening: Opening) -> None:
-        parent = keyed.deliver(uri)(replace(opening, key="parent"))
-        child = keyed.deliver(uri)(replace(opening, parent="parent"))
-        run = store.connect(uri).get_run(child.run_id)
+        parent = open_backend(uri).open_run(replace(opening, key="parent"))
+        child = open_backend(uri).open_run(replace(opening, parent="parent"))
+        run = connect(uri).get_run(child.run_id)
         assert (run.info.run_name, run.info.start_time) == ("a run", 1_000)
         assert run.data.tags["journal"] == opening.key
         assert run.data.tags["heartbeat"] == "1"
         assert run.data.tags["mlflow.parentRunId"] == run.data.tags["sweep"] == parent.run_id
 
     def test_the_same_key_opens_the_same_run(self, uri: str, opening: Opening) -> None:
-        first, second = (keyed.deliver(uri)(opening) for _ in range(2))
-        other = keyed.deliver(uri)(replace(opening, key=uuid.uuid4().hex))
+        first, second = (open_backend(uri).open_run(opening) for _ in range(2))
+        other = open_backend(uri).open_run(replace(opening, key=uuid.uuid4().hex))
         assert first.run_id == second.run_id != other.run_id
 
     def test_without_a_key_every_call_begins_a_run(self, uri: str) -> None:
-        client = store.connect(uri)
-        experiment = store.experiment_id(client, uri, "contract")
+        client = connect(uri)
+        experiment = open_backend(uri).experiment("contract")
         runs = {MlflowTracker.open(client, uri, experiment, "a run").run_id for _ in range(2)}
         assert len(runs) == 2
 
     def test_a_twin_that_comes_late_is_the_one_that_goes(self, uri: str, opening: Opening) -> None:
         """Of a request that a slow server finished when another had been answered: the run is at work by then."""
-        tracker = keyed.deliver(uri)(opening)
+        tracker = open_backend(uri).open_run(opening)
         tracker.log_params({"seed": 17})
-        client = store.connect(uri)
-        experiment = store.experiment_id(client, uri, opening.experiment)
+        client = connect(uri)
+        experiment = open_backend(uri).experiment(opening.experiment)
         for _ in range(5):  # some of them would sort before it
             client.create_run(experiment, tags={"journal": opening.key})
-        assert keyed.find(client, opening.key) == tracker.run_id
-        assert keyed.deliver(uri)(opening).run_id == tracker.run_id
+        found = open_backend(uri).find_key(opening.key)
+        assert found is not None
+        assert found.run_id == tracker.run_id
+        assert open_backend(uri).open_run(opening).run_id == tracker.run_id
         assert [run.info.run_id for run in client.search_runs([experiment], f"tags.journal = '{opening.key}'")] == [
             tracker.run_id
         ]
 
     def test_twins_are_reduced_to_one_the_same_for_whoever_asks(self, uri: str, opening: Opening) -> None:
         """A network that delivers a request twice, or two processes that ask at once."""
-        client = store.connect(uri)
-        experiment = store.experiment_id(client, uri, opening.experiment)
+        client = connect(uri)
+        experiment = open_backend(uri).experiment(opening.experiment)
         twins = [client.create_run(experiment, tags={"journal": opening.key}).info.run_id for _ in range(3)]
-        assert {keyed.deliver(uri)(opening).run_id for _ in range(2)} == {min(twins)}
+        assert {open_backend(uri).open_run(opening).run_id for _ in range(2)} == {min(twins)}
         stages = {twin: client.get_run(twin).info.lifecycle_stage for twin in twins}
         assert sorted(stages.values()) == ["active", "deleted", "deleted"]
 
     def test_a_run_that_somebody_deleted_is_refused(self, uri: str, opening: Opening) -> None:
-        deleted = keyed.deliver(uri)(opening)
-        store.connect(uri).delete_run(deleted.run_id)
+        deleted = open_backend(uri).open_run(opening)
+        connect(uri).delete_run(deleted.run_id)
         with pytest.raises(Refused, match=f"run {deleted.run_id} was deleted"):
-            keyed.deliver(uri)(opening)
+            open_backend(uri).open_run(opening)
 
     def test_closed_twice_it_ended_once(self, mlflow_tracker: MlflowTracker, uri: str) -> None:
         for _ in range(2):
             mlflow_tracker.close(Status.KILLED, 2_000)
-        info = store.connect(uri).get_run(mlflow_tracker.run_id).info
+        info = connect(uri).get_run(mlflow_tracker.run_id).info
         assert (info.status, info.end_time) == ("KILLED", 2_000)
 
     @pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.0, 0.1])
@@ -362,14 +368,14 @@ class TestMlflow:
         for _ in range(2):
             mlflow_tracker.log_metrics(Measurement({"loss": value}, 1, 1000))
         mlflow_tracker.log_metrics(*[Measurement({"loss": value}, 1, 1000)] * 2)
-        assert len(store.connect(uri).get_metric_history(mlflow_tracker.run_id, "loss")) == 1
+        assert len(connect(uri).get_metric_history(mlflow_tracker.run_id, "loss")) == 1
 
     def test_the_data_set_is_an_input_with_the_digest_of_its_content(
         self, mlflow_tracker: MlflowTracker, uri: str, composed: Composed
     ) -> None:
         dataset = datasets.load(composed().data)
         mlflow_tracker.log_dataset(DatasetInput.of(dataset), "training")
-        inputs = store.connect(uri).get_run(mlflow_tracker.run_id).inputs
+        inputs = connect(uri).get_run(mlflow_tracker.run_id).inputs
         assert inputs is not None
         (given,) = inputs.dataset_inputs
         assert (given.dataset.name, given.dataset.digest) == ("digits", dataset.digest[:32])
@@ -387,9 +393,9 @@ class TestMlflow:
         import mlflow.pyfunc
 
         images = datasets.load(composed().data).test.images[:7]
-        model = networks.build_model(composed().model, normalize=normalize)
+        model = networks.build_model(composed().model, shape=(28, 28), classes=10, normalize=normalize)
         mlflow_tracker.log_model(partial(model_artifact.save, model, images[:2]))
-        client = store.connect(uri)
+        client = connect(uri)
         outputs = client.get_run(mlflow_tracker.run_id).outputs
         assert outputs is not None
         (output,) = outputs.model_outputs
@@ -404,7 +410,7 @@ class TestMlflow:
     def test_a_model_whose_sending_broke_off_is_sent_once(
         self, mlflow_tracker: MlflowTracker, uri: str, monkeypatch: pytest.MonkeyPatch, step: str
     ) -> None:
-        client = store.connect(uri)
+        client = connect(uri)
 
         def away(*_: object, **__: object) -> None:
             raise OSError("the network is gone")
@@ -432,33 +438,3 @@ class TestMlflow:
 
         mlflow_tracker.log_metrics(Measurement({"loss": 1.0}, step=1))
         assert mlflow.active_run() is None
-
-
-class TestMachine:
-    def test_it_is_measured_until_it_is_watched_no_more(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.01")
-        measured_twice = threading.Event()
-
-        class Telling(MemoryTracker):
-            def log_metrics(self, *measurements: Measurement) -> None:
-                super().log_metrics(*measurements)
-                if measurements[0].step == 1:
-                    measured_twice.set()
-
-        watch = Watch(tracker := Telling())
-        assert measured_twice.wait(60)
-        watch.stop()
-        measured = dict(tracker.metrics["system/cpu_utilization_percentage"])
-        assert list(measured) == list(range(len(measured)))
-        assert {"system/system_memory_usage_megabytes", "system/network_receive_megabytes"} <= set(tracker.metrics)
-        assert not [thread for thread in threading.enumerate() if thread.name == "system metrics"]
-
-    def test_a_run_that_ends_meanwhile_is_no_mistake(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.01")
-        tracker = MemoryTracker()
-        tracker.close(Status.FINISHED)
-        watch = Watch(tracker)
-        (thread,) = [thread for thread in threading.enumerate() if thread.name == "system metrics"]
-        thread.join(60)
-        assert not thread.is_alive()
-        watch.stop()

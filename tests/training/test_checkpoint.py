@@ -9,14 +9,16 @@ import keras
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from prepared import prepared
 
 from mnist_exp.base.errors import RunFailed
 from mnist_exp.base.imports import interrupted
 from mnist_exp.config.schema import RunConfig
 from mnist_exp.data import datasets
 from mnist_exp.metrics import Epoch
-from mnist_exp.runs.run import Job, Progress, run
-from mnist_exp.tracking.protocols import MemoryTracker
+from mnist_exp.runs.job import Job
+from mnist_exp.runs.run import Progress, run
+from mnist_exp.tracking.memory import MemoryTracker
 from mnist_exp.training import checkpoint, engine
 from mnist_exp.training.callback import TrackingCallback
 from mnist_exp.training.checkpoint import Checkpoint, Checkpoints
@@ -55,7 +57,7 @@ def train(config: RunConfig, file: Path, tracker: MemoryTracker, until: int | No
     callback = TrackingCallback(tracker)
     callback.history.epochs[:] = done.epochs if done else []
     writer = Checkpoints(file, callback.history)
-    writer.looks_at_every_epoch = True
+    writer.every_epoch = True
     stop = [InterruptAfter(until)] if until else []
     try:
         return Trained(engine.train(config, split, [callback, writer, *stop], done), tracker)
@@ -158,7 +160,7 @@ def test_epochs_that_were_told_are_not_told_again(composed: Composed, tmp_path: 
     file = tmp_path / "checkpoint.npz"
     assert train(config, file, MemoryTracker(), until=1) is None
     tracker, shown = MemoryTracker(), list[Epoch]()
-    result = run(config, job, datasets.load(config.data), tracker, shown.append, Progress(file, told=3))
+    result = run(prepared(config, job), tracker, shown.append, Progress(file, logged=3))
     assert [epoch.number for epoch in shown] == [2, 3, 4, 5]
     assert list(tracker.metrics["loss"]) == [4, 5]
     assert tracker.tags["resumed"] == "after epoch 1"
@@ -174,7 +176,7 @@ def test_of_a_run_that_diverged_the_last_good_epoch_is_kept(composed: Composed, 
     )
     job, tracker, told = Job("a run", "a group", (), tmp_path), MemoryTracker(), list[Epoch]()
     with pytest.raises(RunFailed, match="the loss of epoch"):
-        run(config, job, datasets.load(config.data), tracker, told.append, Progress(tmp_path / "checkpoint.npz"))
+        run(prepared(config, job), tracker, told.append, Progress(tmp_path / "checkpoint.npz"))
     assert tracker.tags["failure"] == "diverged"
     (tmp_path / "kept.npz").write_bytes(tracker.artifacts["checkpoint/last_good.npz"])
     kept = checkpoint.load(tmp_path / "kept.npz")
@@ -234,7 +236,7 @@ class Trap:
 
 
 def test_no_code_in_a_checkpoint_is_run(tmp_path: Path) -> None:
-    np.savez(tmp_path / "c.npz", allow_pickle=True, told=np.array(Trap(), dtype=object))
+    np.savez(tmp_path / "c.npz", allow_pickle=True, state=np.array(Trap(), dtype=object))
     assert checkpoint.load(tmp_path / "c.npz") is None
     (tmp_path / "c.npz").write_bytes(pickle.dumps(Trap()))
     assert checkpoint.load(tmp_path / "c.npz") is None

@@ -12,7 +12,9 @@ import pytest
 
 from mnist_exp.config.schema import RunConfig
 from mnist_exp.data import datasets
-from mnist_exp.tracking.mlflow import model_artifact, store
+from mnist_exp.tracking.mlflow import model_artifact
+from mnist_exp.tracking.mlflow.backend import open_backend
+from mnist_exp.tracking.mlflow.client import connect
 from mnist_exp.tracking.mlflow.tracker import MlflowTracker
 from mnist_exp.training import networks
 
@@ -20,12 +22,11 @@ Composed = Callable[..., RunConfig]
 
 
 @pytest.fixture
-def kept(tmp_path: Path, composed: Composed) -> Path:
+def kept(uri: str, composed: Composed) -> Path:
     """The folder of a model as a run keeps it."""
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    client = store.connect(uri)
-    tracker = MlflowTracker.open(client, uri, store.experiment_id(client, uri, "models"), "a run")
-    model = networks.build_model(composed().model, normalize=True)
+    client = connect(uri)
+    tracker = MlflowTracker.open(client, uri, open_backend(uri).experiment("models"), "a run")
+    model = networks.build_model(composed().model, shape=(28, 28), classes=10, normalize=True)
     tracker.log_model(partial(model_artifact.save, model, datasets.load(composed().data).test.images[:2]))
     (output,) = client.get_run(tracker.run_id).outputs.model_outputs  # type: ignore[union-attr]
     return Path(client.get_logged_model(output.model_id).artifact_location.removeprefix("file://"))

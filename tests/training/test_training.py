@@ -1,4 +1,4 @@
-"""Training: each epoch told as it ran, the order of images its own, the same config the same figures."""
+"""Training: each epoch is logged as it ran, in its own order of images, and the same config gives the same bits."""
 
 import dataclasses
 import gc
@@ -7,16 +7,19 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import keras
 import numpy as np
 import psutil
 import pytest
 
+from mnist_exp import metrics
 from mnist_exp.base.errors import Diverged
-from mnist_exp.config.schema import RunConfig
+from mnist_exp.config.schema import CnnConfig, MlpConfig, RunConfig
 from mnist_exp.data import datasets
-from mnist_exp.tracking.protocols import MemoryTracker
+from mnist_exp.data.datasets import Examples, Split
+from mnist_exp.tracking.memory import MemoryTracker
 from mnist_exp.training import compiled, engine, networks
 from mnist_exp.training.callback import TrackingCallback
 
@@ -26,7 +29,11 @@ Composed = Callable[..., RunConfig]
 def trained(config: RunConfig) -> tuple[MemoryTracker, keras.Model]:
     split = datasets.split(datasets.load(config.data), config.data)
     tracker = MemoryTracker()
-    return tracker, engine.train(config, split, [TrackingCallback(tracker)])
+    return tracker, engine.train(config, split, [TrackingCallback(tracker, on_divergence="raise")])
+
+
+def build(config: MlpConfig | CnnConfig, *, normalize: bool = True, seed: int = 0) -> keras.Model:
+    return networks.build_model(config, shape=(28, 28), classes=10, normalize=normalize, seed=seed)
 
 
 def weights(model: keras.Model) -> list[bytes]:
@@ -37,8 +44,8 @@ def test_every_epoch_is_logged_with_the_rate_it_ran_with(composed: Composed) -> 
     config = composed("lr=step", "lr.every=1", "lr.factor=0.5", "optimizer.lr=0.5", "training.epochs=3")
     tracker, _ = trained(config)
     assert tracker.metrics["lr"] == {1: 0.5, 2: 0.25, 3: 0.125}
-    for name in ("loss", "accuracy", "val_loss", "val_accuracy", "epoch_seconds"):
-        assert list(tracker.metrics[name]) == [1, 2, 3]
+    assert set(tracker.metrics) == set(metrics.per_epoch())
+    assert all(list(by_epoch) == [1, 2, 3] for by_epoch in tracker.metrics.values())
 
 
 def test_the_same_config_gives_the_same_bits(composed: Composed) -> None:
@@ -137,6 +144,44 @@ class TestEngines:
         for name in ("accuracy", "val_accuracy"):
             assert list(ours[name].values()) == pytest.approx(list(theirs[name].values()), abs=self.ACCURACY)
 
+    def test_both_return_a_compiled_model_that_evaluates_as_it_was_validated(self, composed: Composed) -> None:
+        for training in ("compiled", "keras"):
+            config = composed("data.limit=300", "training.epochs=2", f"training.engine={training}")
+            tracker, model = trained(config)
+            validation = datasets.split(datasets.load(config.data), config.data).validation
+            scores = model.evaluate(validation.images, validation.labels, verbose=0, return_dict=True)
+            last = {name: tracker.metrics[f"val_{name}"][2] for name in ("loss", "accuracy")}
+            assert scores == pytest.approx(last, rel=1e-5)
+            assert int(model.optimizer.iterations) == 2 * math.ceil(240 / 32), "the optimizer has its state"
+
+    def test_a_callback_that_set_the_first_epoch_leaves_no_trace(self, composed: Composed, tmp_path: Path) -> None:
+        config = composed("data.limit=300", "training.epochs=3", "model.units=7")
+        split = datasets.split(datasets.load(config.data), config.data)
+
+        class Interrupt(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
+            def on_epoch_begin(self, epoch: int, logs: object = None) -> None:  # noqa: ARG002
+                if epoch == 2:
+                    raise InterruptedError
+
+        backup = keras.callbacks.BackupAndRestore(str(tmp_path / "backup"))
+        with pytest.raises(InterruptedError):
+            engine.train(config, split, [backup, Interrupt()])
+        engine.train(config, split, [keras.callbacks.BackupAndRestore(str(tmp_path / "backup"))])
+        assert compiled.program(config, split)._initial_epoch == 2, "what this test is about"
+        assert list(trained(config)[0].metrics["loss"]) == [1, 2, 3]
+
+    def test_images_of_another_shape_and_more_classes(self, composed: Composed) -> None:
+        random = np.random.default_rng(0)
+        parts = [
+            Examples(random.integers(0, 256, (48, 12, 20), dtype=np.uint8), np.arange(48, dtype=np.uint8) % 24)
+            for _ in range(3)
+        ]
+        for overrides in ([], ["training.engine=keras"], ["model=cnn", "model.kernel_size=3"]):
+            config = composed("training.epochs=1", *overrides)
+            model = engine.train(config, Split(*parts, classes=24), [])
+            assert model.input_shape == (None, 12, 20)
+            assert engine.predict(model, parts[2].images).shape == (48, 24)
+
     def test_a_run_of_the_same_shape_compiles_nothing(self, composed: Composed) -> None:
         base = ("data.limit=400", "training.epochs=2", "model.units=5")
         config = composed(*base)
@@ -200,7 +245,7 @@ def _without_seeds(layer: keras.layers.Layer) -> keras.layers.Layer:
 
 class TestModels:
     def test_the_network_of_the_tutorial(self, composed: Composed) -> None:
-        model = networks.build_model(composed().model, normalize=True)
+        model = build(composed().model)
         assert model.count_params() == 784 * 4 + 4 + 4 * 4 + 4 + 4 * 10 + 10
         assert [layer.name.rstrip("_0123456789") for layer in model.layers] == [
             *("pixels", "normalize", "flatten", "dense", "dense", "digits")
@@ -209,23 +254,23 @@ class TestModels:
     @pytest.mark.parametrize("overrides", [[], ["model=cnn", "model.layers=3"]], ids=["mlp", "cnn"])
     def test_its_first_weights_are_those_of_kerass_own_seed(self, composed: Composed, overrides: list[str]) -> None:
         config = composed(*overrides).model
-        built = networks.build_model(config, normalize=True, seed=17)
+        built = build(config, seed=17)
         keras.utils.set_random_seed(17)
         by_keras = keras.models.clone_model(built, clone_function=_without_seeds)
         assert weights(built) == weights(by_keras)
-        assert weights(built) != weights(networks.build_model(config, normalize=True, seed=18))
+        assert weights(built) != weights(build(config, seed=18))
 
     def test_it_takes_raw_pixels_and_gives_probabilities(self, composed: Composed) -> None:
         images = datasets.load(composed().data).test.images[:5]
         for overrides in ([], ["model=cnn", "model.layers=4"]):
-            said = networks.build_model(composed(*overrides).model, normalize=True)(images).numpy()
+            said = build(composed(*overrides).model)(images).numpy()
             assert (said.shape, said.dtype) == ((5, 10), np.float32)
             assert said.sum(axis=1) == pytest.approx(np.ones(5))
 
     def test_normalisation_divides_by_255(self, composed: Composed) -> None:
         config = composed().model
-        raw = networks.build_model(config, normalize=False)
-        normalised = networks.build_model(config, normalize=True)
+        raw = build(config, normalize=False)
+        normalised = build(config)
         image = np.full((1, 28, 28), 255, np.uint8)
         assert raw.layers[1](image).numpy().max() == 255
         assert math.isclose(normalised.layers[1](image).numpy().max(), 1)
@@ -235,4 +280,4 @@ class TestModels:
         ["relu", "tanh", "sigmoid", "gelu", "elu", "selu", "silu", "leaky_relu", "softplus", "linear"],
     )
     def test_every_activation_that_the_config_allows_is_one_of_keras(self, composed: Composed, activation: str) -> None:
-        assert networks.build_model(composed(f"model.activation={activation}").model, normalize=True)
+        assert build(composed(f"model.activation={activation}").model)

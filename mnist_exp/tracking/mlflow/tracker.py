@@ -1,7 +1,10 @@
-"""The tracker that keeps a run in MLflow, through a client with an explicit run id.
+"""The tracker that writes a run to MLflow, through a client with an explicit run id.
 
-MLflow's fluent functions are not used: they start a run wherever none is active, and close one as FINISHED when a
-process ends, however it ended.
+MLflow's fluent functions are not used: they start a run if none is active, and their exit hook closes an open run as
+FINISHED even after a crash.
+
+A network may deliver a request twice, and a request may be repeated after its answer was lost. Every call here may
+therefore be made again: it finds what an earlier attempt wrote, and ignores MLflow's error about it.
 """
 
 import getpass
@@ -17,12 +20,13 @@ from pathlib import Path, PurePosixPath
 from mlflow import MlflowClient
 from mlflow.entities import Dataset as MlflowDataset
 from mlflow.entities import DatasetInput as RunInput
-from mlflow.entities import InputTag, LoggedModelOutput, Metric, Param, RunTag
+from mlflow.entities import InputTag, LoggedModelOutput, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from mnist_exp.base.text import redact, shortened
+from mnist_exp.config.overrides import as_override
 from mnist_exp.tracking.mlflow import model_artifact
-from mnist_exp.tracking.mlflow.store import storing
+from mnist_exp.tracking.mlflow.client import store_errors
 from mnist_exp.tracking.protocols import (
     Content,
     DatasetInput,
@@ -30,11 +34,10 @@ from mnist_exp.tracking.protocols import (
     ModelFolder,
     ParamValue,
     Status,
-    as_override,
 )
 from mnist_exp.tracking.spool.entries import VANISHED
 
-# Limits of MLflow: longer values are refused, and so are larger batches.
+# Limits of MLflow, in characters and items: it rejects longer values and larger batches.
 _MAX_NAME, _MAX_PARAM, _MAX_TAG, _BATCH, _METRIC_BATCH = 250, 6000, 8000, 100, 1000
 
 
@@ -58,12 +61,24 @@ class MlflowTracker:
         began_ms: int | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> "MlflowTracker":
-        """Start a run called ``name``, as a child of run ``parent`` where given."""
-        own = {"mlflow.user": _user(), "mlflow.source.type": "LOCAL", "mlflow.source.name": "mnist_exp"}
+        """Create a run and return its tracker.
+
+        Args:
+            client, uri: MLflow's client, and the store that it is connected to.
+            experiment_id: MLflow's id of the experiment.
+            name: the run's name.
+            parent: MLflow's id of its sweep's parent run; None for a single run or a parent run.
+            began_ms: when it began, in milliseconds since 1970; None for now.
+            tags: further tags to create it with.
+
+        Raises:
+            StoreError: the store did not answer, or rejected it.
+        """
+        own = {"mlflow.user": current_user(), "mlflow.source.type": "LOCAL", "mlflow.source.name": "mnist_exp"}
         if parent is not None:
             own |= {"mlflow.parentRunId": parent, "sweep": parent}
         own |= tags or {}
-        with storing(uri):
+        with store_errors(uri):
             run = client.create_run(experiment_id, began_ms, own, run_name=shortened(redact(name), _MAX_NAME))
         return cls(client, uri, str(run.info.run_id))
 
@@ -73,37 +88,39 @@ class MlflowTracker:
         return self._run_id
 
     def log_params(self, params: Mapping[str, ParamValue]) -> None:
-        """Log params, as their text on a command line; what is too long for MLflow is whole in a file."""
+        """Write params, each as the text of an override; the whole of one that is too long becomes an artifact."""
         fitting = self._fitting({key: as_override(value) for key, value in params.items()}, _MAX_PARAM, "params")
         texts = [Param(key, text) for key, text in fitting.items()]
-        with storing(self._uri):
+        with store_errors(self._uri):
             for start in range(0, len(texts), _BATCH):
                 self._client.log_batch(self._run_id, params=texts[start : start + _BATCH])
 
     def log_metrics(self, *measurements: Measurement) -> None:
-        """Log metrics, as many as possible in one call."""
+        """Write metrics, in as few requests as MLflow's limit allows."""
         points = [
             Metric(name, value, measured.time_ms, measured.step)
             for measured in measurements
             for name, value in measured.metrics.items()
         ]
-        with storing(self._uri):
+        with store_errors(self._uri):
             for start in range(0, len(points), _METRIC_BATCH):
                 self._client.log_batch(self._run_id, metrics=points[start : start + _METRIC_BATCH])
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Set tags; what is too long for MLflow is whole in a file."""
+        """Write tags; the whole of one that is too long becomes an artifact."""
         fitting = self._fitting(tags, _MAX_TAG, "tags")
-        with storing(self._uri):
+        with store_errors(self._uri):
             self._client.log_batch(self._run_id, tags=[RunTag(key, text) for key, text in fitting.items()])
 
     def _fitting(self, texts: Mapping[str, str], limit: int, folder: str) -> dict[str, str]:
-        """``texts`` without secrets and as MLflow takes them: one that is too long ends with how long it was, a digest
-        that keeps it apart from others with the same beginning, and the artifact that has the whole of it.
+        """Return ``texts`` without secrets, each within ``limit`` characters.
+
+        A longer text is written to an artifact in ``folder``. Its beginning is returned, followed by its length, the
+        path of the artifact, and a digest, by which two texts with the same beginning still differ.
         """
         fitting = {}
         for key, given in texts.items():
-            text = redact(given).replace("\0", "\\0")  # which databases do not keep
+            text = redact(given).replace("\0", "\\0")  # databases reject or drop NUL characters
             if len(text) > limit:
                 path = f"whole/{folder}/{re.sub(r'[^A-Za-z0-9._-]', '_', key)}.txt"
                 content = text.encode(errors="backslashreplace")
@@ -113,17 +130,17 @@ class MlflowTracker:
         return fitting
 
     def log_artifact(self, path: str, content: Content) -> None:
-        """Upload a file."""
+        """Write a file."""
         data = content if isinstance(content, bytes) else content()
         target = PurePosixPath(path)
         folder = str(target.parent) if target.parent.name else None
-        with storing(self._uri), tempfile.TemporaryDirectory() as scratch:
+        with store_errors(self._uri), tempfile.TemporaryDirectory() as scratch:
             local = Path(scratch) / target.name
             local.write_bytes(data)
             self._client.log_artifact(self._run_id, str(local), folder)
 
     def log_dataset(self, dataset: DatasetInput, context: str) -> None:
-        """Log the data set as an MLflow input, under the digest of its content."""
+        """Write the data set as an MLflow input, under the digest of its content."""
         entity = MlflowDataset(
             name=dataset.name,
             digest=dataset.digest[:32],  # MLflow keeps 36 characters
@@ -132,78 +149,80 @@ class MlflowTracker:
             profile=json.dumps({"images": dict(dataset.images), "sha256": dataset.digest}),
         )
         tags = [InputTag("mlflow.data.context", context)]
-        with storing(self._uri):
+        with store_errors(self._uri):
             self._client.log_inputs(self._run_id, [RunInput(entity, tags)])
 
     def log_model(self, model: ModelFolder) -> None:
-        """Log the model as the run's one output, under an id that MLflow gives it."""
-        with storing(self._uri), tempfile.TemporaryDirectory() as scratch:
+        """Write the model as a logged model of MLflow, the run's one output."""
+        with store_errors(self._uri), tempfile.TemporaryDirectory() as scratch:
             run = self._client.get_run(self._run_id)
             if run.outputs is not None and run.outputs.model_outputs:
-                return  # an earlier attempt got this far
+                return  # an earlier attempt completed this
             folder = Path(scratch) / "model"
             if callable(model):
                 folder.mkdir()
                 model(folder)
             else:
                 shutil.copytree(model, folder)
-            model_id = self._model_id(run.info.experiment_id)
+            model_id = self._model_id(run)
             model_artifact.identify(folder, self._run_id, model_id)
             self._client.log_model_artifacts(model_id, str(folder))
+            self._client.log_batch(self._run_id, metrics=model_artifact.scores_of(run, model_id))
             self._client.finalize_logged_model(model_id, "READY")
             self._log_output(model_id)
 
     def close(self, status: Status, time_ms: int | None = None) -> None:
-        """End the run with ``status``."""
-        with storing(self._uri):
-            if status is not Status.KILLED and self._taken_for_vanished():
+        """End the run; one that another host had closed as vanished loses that reason, unless it was killed."""
+        with store_errors(self._uri):
+            if status is not Status.KILLED and self._was_closed_as_vanished():
                 self._delete_tag("failure")
             self._client.set_terminated(self._run_id, status.value, end_time=time_ms)
 
     def resume(self) -> None:
-        """Make the run a running one again, and forget why it had ended."""
-        with storing(self._uri):
+        """Make the run a running one again, and remove the tags that say why it had ended."""
+        with store_errors(self._uri):
             self._client.update_run(self._run_id, status="RUNNING")
             for tag in ("failure", "failure.message"):
                 self._delete_tag(tag)
-            self._beat()
+            self._write_heartbeat()
 
     def alive(self) -> None:
-        """Renew the tag ``heartbeat``; a run that was taken for vanished, as its host was cut off for long, goes on."""
-        with storing(self._uri):
-            if self._taken_for_vanished():
+        """Write a heartbeat. A run that another host closed as vanished, while this one was offline, runs again."""
+        with store_errors(self._uri):
+            if self._was_closed_as_vanished():
                 self._client.update_run(self._run_id, status="RUNNING")
                 self._delete_tag("failure")
-            self._beat()
+            self._write_heartbeat()
 
-    def _beat(self) -> None:
+    def _write_heartbeat(self) -> None:
         self._client.log_batch(self._run_id, tags=[RunTag(*each) for each in heartbeat().items()])
 
-    def _taken_for_vanished(self) -> bool:
-        """Whether another host took a long silence for its end."""
+    def _was_closed_as_vanished(self) -> bool:
+        """Whether another host closed the run because its heartbeats had stopped."""
         return bool(self._client.get_run(self._run_id).data.tags.get("failure") == VANISHED)
 
     def _delete_tag(self, tag: str) -> None:
-        """Delete a tag; MLflow refuses where there is none, as for the second of two requests that a network makes."""
+        """Delete a tag if the run has it: MLflow raises if not, as after a request that was delivered twice."""
         try:
             self._client.delete_tag(self._run_id, tag)
         except MlflowException:
             if tag in self._client.get_run(self._run_id).data.tags:
                 raise
 
-    def _model_id(self, experiment_id: str) -> str:
-        """The id of the run's model, which an earlier attempt may have asked for."""
-        of_this_run = f"source_run_id = '{self._run_id}'"
+    def _model_id(self, run: Run) -> str:
+        """Get or create the run's logged model; return its id. An earlier attempt may have created it."""
+        experiment_id, of_this_run = run.info.experiment_id, f"source_run_id = '{self._run_id}'"
         if not (found := self._client.search_logged_models([experiment_id], of_this_run)):
-            self._client.create_logged_model(experiment_id, "model", self._run_id)
+            name = model_artifact.name_of(run)
+            self._client.create_logged_model(experiment_id, name, self._run_id, params=dict(run.data.params))
             found = self._client.search_logged_models([experiment_id], of_this_run)
-        first, *twins = sorted(str(model.model_id) for model in found)
-        for twin in twins:  # a network may deliver a request twice
-            self._client.delete_logged_model(twin)
-        return first
+        kept, *duplicates = sorted(str(model.model_id) for model in found)
+        for duplicate in duplicates:  # a request that was delivered twice
+            self._client.delete_logged_model(duplicate)
+        return kept
 
     def _log_output(self, model_id: str) -> None:
-        """Make a model the run's output; MLflow refuses the second of two requests for it, which a network may make."""
+        """Make a model the run's output, if it is not yet: MLflow raises for a request that was delivered twice."""
         try:
             self._client.log_outputs(self._run_id, [LoggedModelOutput(model_id, step=0)])
         except MlflowException:
@@ -213,11 +232,12 @@ class MlflowTracker:
 
 
 def heartbeat() -> dict[str, str]:
-    """By what others see that a run is alive: now, in seconds since 1970."""
+    """Return the tag of a heartbeat: the present Unix time, in seconds."""
     return {"heartbeat": str(int(time.time()))}
 
 
-def _user() -> str:
+def current_user() -> str:
+    """Return the name of the user, which runs have as their tag ``mlflow.user``; ``unknown`` if it has none."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a container's user may have no name

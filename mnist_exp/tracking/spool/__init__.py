@@ -1,1 +1,1 @@
-"""Runs on disk first, then sent: a log for each run, and the thread that delivers it."""
+"""Store and forward: each run is written to a journal on disk, and a thread sends the journal's entries to a store."""

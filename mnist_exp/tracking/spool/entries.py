@@ -1,4 +1,4 @@
-"""The lines of a journal: what they say, and what of a file can be read."""
+"""The entries of a journal: how each is written as a line, and how a file of them is read."""
 
 import json
 import zlib
@@ -7,65 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_exp.tracking.protocols import Status
+from mnist_exp.tracking.protocols import Grid, Opening, Status
 
 VANISHED = "vanished"
-"""The tag ``failure`` of a run whose process ended without a word."""
+"""The tag ``failure`` of a run whose process ended without closing it."""
 
 LINES = "journal.jsonl"
 REFUSED = "refused"
 CHECKPOINT = "checkpoint.npz"
-"""Where training can be taken up again; written by training/checkpoint."""
-
-
-@dataclass(frozen=True)
-class Jobs:
-    """What a sweep is over.
-
-    Attributes:
-        keys: what varies.
-        total: how many jobs it has; 0 where a search decides that as it goes.
-    """
-
-    keys: Sequence[str]
-    total: int
-
-
-@dataclass(frozen=True)
-class Opening:
-    """How a run began: the first entry of its journal.
-
-    Attributes:
-        key: what the journal and the run are called by; the run's tag ``journal``.
-        uri: the store that it is for, without credentials.
-        experiment: the name of its experiment there.
-        parent: the key of its sweep's parent run; None for a single run.
-        tags: what it is created with.
-        began_ms: milliseconds since 1970.
-        host: the machine that it began on.
-        jobs: what the sweep is over, if it is a sweep's parent run.
-    """
-
-    key: str
-    name: str
-    uri: str
-    experiment: str
-    parent: str | None
-    tags: Mapping[str, str]
-    began_ms: int
-    host: str
-    jobs: Jobs | None = None
+"""The file that training resumes from; written by training/checkpoint."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that was said.
+    """One line of a journal: one call that a run made of its tracker.
 
     Attributes:
-        number: from 0, the opening's.
-        kind: what was said: ``params``, ``metrics``, ``tags``, ``artifact``, ``dataset``, ``model``, ``close``, ...;
-            ``left`` by a process that led a sweep and could not rank it.
-        time_ms: when, in milliseconds since 1970.
+        number: 0-based index; 0 is the opening.
+        kind: the call: ``open``, ``params``, ``metrics``, ``tags``, ``artifact``, ``dataset``, ``model``, ``close``,
+            ``resume``; or ``left``: the process of a sweep ended without ranking it.
+        time_ms: when it was made, in milliseconds since 1970.
+        content: the arguments of the call, as JSON values.
     """
 
     number: int
@@ -76,14 +38,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a journal's file holds.
+    """The content of a journal, as it was when it was read.
 
     Attributes:
-        damaged: the numbers, from 1, of lines that are not what was written.
-        sound_bytes: how long the file is without a last line that was cut off.
-        last_sign_ms: when its process last gave a sign of life, in milliseconds since 1970.
+        folder: the journal's folder.
+        opening: what the run is created from; None if that line is damaged or not yet written.
+        entries: all entries but the opening, in order, whether or not they were sent.
+        damaged: 1-based numbers of the lines whose checksum does not match.
+        sound_bytes: length of the file without a last line that was cut off.
+        last_heartbeat_ms: when the file last changed, by an entry or a heartbeat; milliseconds since 1970.
         sent: the number of the first entry that the store does not have.
-        refused: why the store will not take something; empty where it takes everything.
+        refused: why the store rejected an entry permanently; empty if it rejected none.
     """
 
     folder: Path
@@ -91,23 +56,23 @@ class Reading:
     entries: Sequence[Entry]
     damaged: Sequence[int]
     sound_bytes: int
-    last_sign_ms: int
+    last_heartbeat_ms: int
     sent: int = 0
     refused: str = ""
 
     @property
-    def jobs(self) -> Jobs | None:
-        """What the sweep is over, if this is the journal of one's parent run."""
+    def jobs(self) -> Grid | None:
+        """The jobs of the sweep, if this is the journal of a sweep's parent run."""
         return self.opening.jobs if self.opening else None
 
     @property
     def uri(self) -> str:
-        """The store that the run is for, without credentials."""
+        """The store that the run is for, without credentials; empty if the opening is missing."""
         return self.opening.uri if self.opening else ""
 
     @property
     def host(self) -> str | None:
-        """The machine that the run was begun or last taken up on."""
+        """The machine that the run began or was last resumed on; None if the opening is missing."""
         hosts = [
             str(entry.content["host"]) for entry in self.entries if "host" in entry.content and entry.kind == "resume"
         ]
@@ -120,42 +85,45 @@ class Reading:
 
     @property
     def unsent(self) -> int:
-        """How many entries the store does not have."""
+        """Number of entries that the store does not have."""
         return len(self.waiting)
 
     @property
     def resumable(self) -> bool:
-        """Whether it is of a run that was killed, and says where to take it up again."""
+        """Whether the run was killed and has a checkpoint to resume from."""
         killed = self.ended is not None and self.ended.content.get("status") == Status.KILLED
         return killed and (self.folder / CHECKPOINT).exists()
 
     @property
-    def left(self) -> bool:
-        """Whether it is of a sweep that its process could not rank."""
+    def is_unranked(self) -> bool:
+        """Whether this is the journal of a sweep whose process ended without ranking it."""
         return self.ended is not None and self.ended.kind == "left"
 
     @property
     def ended(self) -> Entry | None:
-        """The entry that closed the run, or left a sweep to others; None while a process is to go on with it."""
+        """The last ``close`` or ``left`` entry; None if there is none, or the run was resumed after it."""
         last = [entry for entry in self.entries if entry.kind in ("close", "left", "resume")]
         return last[-1] if last and last[-1].kind != "resume" else None
 
 
 def read(folder: Path) -> Reading:
-    """Read a journal's file, whoever writes to it."""
+    """Read a journal without holding its lock; another process may be writing to it.
+
+    A missing or unreadable file reads as an empty one, with a heartbeat at 0 ms.
+    """
     file = folder / LINES
     try:
         data = file.read_bytes()
-        last_sign_ms = int(file.stat().st_mtime * 1000)
+        last_heartbeat_ms = int(file.stat().st_mtime * 1000)
     except OSError:
-        data, last_sign_ms = b"", 0
+        data, last_heartbeat_ms = b"", 0
     opening: Opening | None = None
     entries: list[Entry] = []
     damaged: list[int] = []
     lines = data.split(b"\n")
     cut_off = lines.pop()
     for number, line in enumerate(lines, 1):
-        entry = _entry(line)
+        entry = _decode(line)
         if entry is None:
             damaged.append(number)
         elif entry.kind == "open":
@@ -163,19 +131,28 @@ def read(folder: Path) -> Reading:
         else:
             entries.append(entry)
     return Reading(
-        folder, opening, entries, damaged, len(data) - len(cut_off), last_sign_ms, sent(folder), _refused(folder)
+        folder, opening, entries, damaged, len(data) - len(cut_off), last_heartbeat_ms, sent(folder), _refused(folder)
     )
 
 
 def encode(entry: Entry) -> bytes:
-    """An entry as a line of a journal's file."""
+    """Return an entry as a line of a journal's file: CRC-32 of the JSON as 8 hex digits, a space, the JSON."""
     fields = {"n": entry.number, "kind": entry.kind, "ms": entry.time_ms, "content": entry.content}
     text = json.dumps(fields, ensure_ascii=True, separators=(",", ":")).encode()
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
-def _entry(line: bytes) -> Entry | None:
-    """The entry on a line; None where it is not what was written."""
+def sent(folder: Path) -> int:
+    """Return the number of the first entry of a journal that the store does not have; 0 if nothing was sent."""
+    try:
+        text = (folder / "sent").read_text(errors="replace")
+    except OSError:
+        return 0
+    return int(text) if text.isdecimal() else 0
+
+
+def _decode(line: bytes) -> Entry | None:
+    """Return the entry on a line; None if its checksum does not match."""
     checksum, _, text = line.partition(b" ")
     if checksum != b"%08x" % zlib.crc32(text):
         return None
@@ -184,19 +161,10 @@ def _entry(line: bytes) -> Entry | None:
 
 
 def _opening(content: Mapping[str, Any]) -> Opening:
-    """An opening, without what a later version may say in it."""
+    """Return the opening that an entry holds, without fields that only a later version of this program knows."""
     known = {name: value for name, value in content.items() if name in Opening.__dataclass_fields__}
     jobs = known.get("jobs")
-    return Opening(**{**known, "jobs": Jobs(jobs["keys"], jobs["total"]) if jobs else None})
-
-
-def sent(folder: Path) -> int:
-    """The number of the first entry of a journal that the store does not have."""
-    try:
-        text = (folder / "sent").read_text(errors="replace")
-    except OSError:
-        return 0
-    return int(text) if text.isdecimal() else 0
+    return Opening(**{**known, "jobs": Grid(jobs["keys"], jobs["total"]) if jobs else None})
 
 
 def _refused(folder: Path) -> str:

@@ -1,20 +1,20 @@
-"""A run's journal: a folder with an append-only file of checked lines, in which all that a run says is written first.
+"""A run's journal: a folder with an append-only file of a run's entries, written before anything is sent to a store.
 
 ::
 
     mlruns/journal/KEY/
-        journal.jsonl   a line an entry: CRC-32 of the JSON as 8 hex digits, a space, the JSON
-        files/          artifacts, by the names that their entries give; a folder is a model
-        sent            how many entries the store has
-        refused         why it will not take one
+        journal.jsonl   one entry per line: CRC-32 of the JSON as 8 hex digits, a space, the JSON
+        files/          artifacts, under the names that their entries give; a folder is a model
+        sent            number of entries that the store has
+        refused         why the store rejected an entry permanently
         lock            held by the process that writes or sends
-        reserve         room on the disk for the last words of a run that filled it
-        checkpoint.npz  where training can be taken up again (training/checkpoint)
-        opening         of a sweep: held by whoever asks the store for its parent run
-        claims/         of a sweep: a file for each job, held by the process that is at it (sweeps/resume)
+        reserve         64 KiB for final entries on a full disk
+        checkpoint.npz  what training resumes from (training/checkpoint)
+        opening         of a sweep: held by the process that gets or creates its parent run in the store
+        claims/         of a sweep: a file for each job, held by the process that runs it (sweeps/existing)
 
-Lines are written straight to the file, without a buffer of ours: a process that is killed loses none. A last line that
-was cut off is no entry and makes room for the next; a damaged one in the middle is left out and told of.
+Lines are written without a buffer of ours, so a killed process loses none. A last line that was cut off is overwritten
+by the next entry; a damaged line elsewhere is skipped and reported.
 """
 
 import os
@@ -33,54 +33,54 @@ from filelock import FileLock, Timeout
 
 from mnist_exp.base import paths
 from mnist_exp.base.errors import StoreError
+from mnist_exp.tracking.protocols import Opening
 from mnist_exp.tracking.spool import entries
-from mnist_exp.tracking.spool.entries import CHECKPOINT, LINES, REFUSED, Entry, Jobs, Opening, Reading, read
+from mnist_exp.tracking.spool.entries import CHECKPOINT, LINES, REFUSED, Entry, Reading, read
 
-__all__ = ["CHECKPOINT", "Busy", "Entry", "Gone", "Jobs", "Journal", "Opening", "Reading", "read"]
+__all__ = ["CHECKPOINT", "Busy", "Entry", "Gone", "Journal", "Reading", "read"]
 
-# Enough for the tags and the traceback of a run that failed because the disk is full.
+# For final entries on a full disk: the tags and the traceback of a run that failed because of it.
 _RESERVE_BYTES = 64 * 1024
 
-
-# In case that a journal is deleted just when it is to be begun anew.
+# Attempts to create a journal: another process may delete its folder between two system calls.
 _ATTEMPTS = 10
 
 
 class Busy(StoreError):
-    """The journal is another process's, which still runs."""
+    """Another process holds the journal."""
 
 
 class Gone(StoreError):
-    """The journal was done with, and deleted."""
+    """The journal was deleted, as nothing in it was needed any more."""
 
 
 def root() -> Path:
-    """Where this project's journals lie."""
+    """Return the folder of this project's journals."""
     return paths.store_folder() / "journal"
 
 
 def new_key() -> str:
-    """A name for a journal; later ones sort behind earlier ones."""
+    """Return a unique name for a journal; names sort by the time they were made."""
     seconds, rest = divmod(time.time_ns(), 10**9)
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(seconds))}-{rest:09}-{uuid.uuid4().hex[:8]}"
 
 
 def host() -> str:
-    """What this machine is called."""
+    """Return the name of this machine."""
     return platform.node() or "unknown"
 
 
 def folders(where: Path) -> list[Path]:
-    """Every journal there is, the oldest first."""
+    """Return the folders of all journals below ``where``, oldest first; none if it does not exist."""
     found = [folder for folder in where.glob("*") if (folder / LINES).is_file()] if where.is_dir() else []
     return sorted(found, key=lambda folder: folder.name)
 
 
 def check(where: Path) -> None:
-    """Make sure that journals can be written below ``where``.
+    """Check that journals can be written below ``where``; the folder is created if needed.
 
     Raises:
-        StoreError: the folder cannot be made or written to, or the disk is full.
+        StoreError: the folder cannot be created or written to, or the disk is full.
     """
     probe = where / f"probe-{os.getpid()}"
     try:
@@ -95,36 +95,38 @@ def check(where: Path) -> None:
 
 
 class Journal:
-    """A journal that this process alone writes to, and sends from.
-
-    Every method may be called from any thread.
-    """
+    """A journal that this process holds: only it writes and sends. Every method may be called from any thread."""
 
     def __init__(self, folder: Path, *, new: bool = False, patience_s: float = 0.0) -> None:
-        """Take the journal in ``folder``, or begin a ``new`` one there; wait for another process up to ``patience_s``.
+        """Lock and open a journal.
+
+        Args:
+            folder: the journal's folder.
+            new: whether to create it if it does not exist.
+            patience_s: how long to wait for another process to release it.
 
         Raises:
-            Busy: another process has it.
-            Gone: another process has just done with it.
+            Busy: another process still holds it after ``patience_s`` seconds.
+            Gone: it does not exist, and ``new`` is False.
             StoreError: the folder cannot be written to.
         """
         self.folder = folder
         if not new and not (folder / LINES).exists():
             raise Gone(f"the journal {folder} is gone")
         self._lock = FileLock(folder / "lock", timeout=patience_s, thread_local=False)
-        self._take(new)
+        self._acquire(new)
         if not new and not (folder / LINES).exists():
             if not (folder / "claims").exists():
-                _delete(folder)  # which locking has made again
+                _delete(folder)  # FileLock recreated the folder
             self._lock.release()
             raise Gone(f"the journal {folder} is gone")
-        self._alone = threading.Lock()
+        self._mutex = threading.Lock()
         self._released = False
         try:
             self._file = os.open(folder / LINES, os.O_RDWR | os.O_CREAT, 0o644)
             self._sent_file = os.open(folder / "sent", os.O_WRONLY | os.O_CREAT, 0o644)
-            needed = nullcontext() if new else suppress(OSError)  # who only sends can do without
-            with needed, (folder / "reserve").open("wb") as reserve:
+            optional = nullcontext() if new else suppress(OSError)  # an existing journal must open on a full disk, too
+            with optional, (folder / "reserve").open("wb") as reserve:
                 _reserve(reserve.fileno(), _RESERVE_BYTES)
         except OSError as error:
             self._lock.release()
@@ -134,11 +136,11 @@ class Journal:
         was = os.fstat(self._file)
         if self._end < was.st_size:
             os.ftruncate(self._file, self._end)
-            os.utime(self._file, ns=(was.st_atime_ns, was.st_mtime_ns))  # it is no sign of life of whoever wrote it
-        # Entries that were sent count even where a power cut took their lines.
+            os.utime(self._file, ns=(was.st_atime_ns, was.st_mtime_ns))  # keep mtime: truncating is no heartbeat
+        # A power cut may have lost lines whose entries were sent: their numbers must not be used again.
         self._next = max([found.sent, *(entry.number + 1 for entry in found.entries)])
 
-    def _take(self, new: bool) -> None:
+    def _acquire(self, new: bool) -> None:
         for attempt in range(_ATTEMPTS):
             try:
                 if new:
@@ -147,7 +149,7 @@ class Journal:
                 return
             except Timeout:
                 raise Busy(f"the journal {self.folder} is in use by another process") from None
-            except (FileNotFoundError, FileExistsError) as error:  # deleted by its owner between two system calls
+            except (FileNotFoundError, FileExistsError) as error:  # its holder deleted it between two system calls
                 if not new:
                     raise Gone(f"the journal {self.folder} is gone") from error
                 if attempt == _ATTEMPTS - 1:
@@ -160,12 +162,16 @@ class Journal:
         self.append("open", asdict(opening))
 
     def append(self, kind: str, content: Mapping[str, Any], time_ms: int | None = None) -> Entry:
-        """Write an entry, which a killed process leaves behind.
+        """Write an entry and return it, with its number; it is in the file by then.
+
+        Args:
+            kind, content: see :class:`~mnist_exp.tracking.spool.entries.Entry`.
+            time_ms: when it happened, in milliseconds since 1970; None for now.
 
         Raises:
-            StoreError: the disk is full. There is room for a run's last words from now on.
+            StoreError: the disk is full; the reserve is freed, so that final entries fit. Or the journal was released.
         """
-        with self._alone:
+        with self._mutex:
             self._must_be_held()
             entry = Entry(self._next, kind, time_ms or int(time.time() * 1000), content)
             line = entries.encode(entry)
@@ -182,12 +188,12 @@ class Journal:
         return entry
 
     def refuse(self, reason: str) -> None:
-        """Note that the store will not take something: whoever looks here later is to know."""
+        """Write the reason why the store rejected an entry permanently; :attr:`Reading.refused` returns it."""
         with suppress(OSError):
             (self.folder / REFUSED).write_text(reason)
 
     def keep(self, data: bytes) -> str:
-        """Keep a file; the name to find it by within the journal."""
+        """Write a file of the journal; return its name, for the entry that refers to it. Raises as :meth:`append`."""
         name = _new_file()
         path = self.folder / name
         try:
@@ -201,36 +207,36 @@ class Journal:
         return name
 
     def new_folder(self) -> str:
-        """Make a folder for files; the name to find it by within the journal."""
+        """Create a folder in the journal; return its name, for the entry that refers to it."""
         name = _new_file()
         (self.folder / name).mkdir(parents=True)
         return name
 
     def alive(self) -> None:
-        """Give a sign of life, and let what was written outlast a power cut."""
+        """Write a heartbeat, the file's mtime, and flush the file to disk, so that its lines survive a power cut."""
         with suppress(OSError):
-            with self._alone:
+            with self._mutex:
                 if self._released:
                     return
                 os.utime(self._file)
-                own = os.dup(self._file)  # the run that writes is not to wait for the disk
+                own = os.dup(self._file)  # fsync without the mutex: append() must not wait for the disk
             os.fsync(own)
             os.close(own)
 
     @property
     def sent(self) -> int:
-        """How many entries the store has."""
+        """Number of entries that the store has."""
         return entries.sent(self.folder)
 
     @sent.setter
     def sent(self, count: int) -> None:
-        with self._alone, suppress(OSError):  # on a full disk: what is sent again changes nothing
+        with self._mutex, suppress(OSError):  # on a full disk, entries are sent again: that changes nothing
             self._must_be_held()
             os.pwrite(self._sent_file, f"{count:020}".encode(), 0)
 
     def release(self) -> None:
-        """Leave the journal to whoever comes next."""
-        with self._alone:
+        """Close the journal and release its lock, so that another process can open it."""
+        with self._mutex:
             if self._released:
                 return
             self._released = True
@@ -242,17 +248,17 @@ class Journal:
 
     def _must_be_held(self) -> None:
         if self._released:
-            raise StoreError(f"the journal {self.folder} was left to others")
+            raise StoreError(f"the journal {self.folder} was released")
 
     def remove(self) -> None:
-        """Delete the journal: nothing in it is needed any more."""
+        """Delete the journal and release its lock."""
         _delete(self.folder)
         self.release()
 
 
 def _delete(folder: Path) -> None:
-    """Delete the folder of a journal that is held, at once for whoever looks for it or waits to begin it anew."""
-    (folder / LINES).unlink(missing_ok=True)  # first: without it, it is no journal
+    """Delete the folder of a journal that is held: renamed, then deleted, so that no process sees half of it."""
+    (folder / LINES).unlink(missing_ok=True)  # first: a folder without this file is not a journal
     gone = folder.with_name(f"deleted-{uuid.uuid4().hex}")
     try:
         folder.rename(gone)
@@ -262,12 +268,12 @@ def _delete(folder: Path) -> None:
 
 
 def in_use(folder: Path) -> bool:
-    """Whether a process has the journal."""
+    """Whether a process holds the journal in ``folder``."""
     return is_locked(folder / "lock")
 
 
 def is_locked(file: Path) -> bool:
-    """Whether a process holds the lock on a file."""
+    """Whether a process holds the lock on a file; False if the file cannot be locked at all."""
     lock = FileLock(file, blocking=False)
     try:
         lock.acquire()
@@ -284,7 +290,7 @@ def _new_file() -> str:
 
 
 def _reserve(file: int, size: int) -> None:
-    """Take room on the disk, for real: a hole in a file would take none."""
+    """Allocate ``size`` bytes on the disk; a sparse file would allocate none."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file, 0, size)
     else:

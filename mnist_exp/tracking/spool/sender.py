@@ -1,4 +1,4 @@
-"""Sends the entries of a journal on, in a thread: again and again while the store is away."""
+"""A thread that sends the entries of a journal to the store, and retries while the store does not answer."""
 
 import logging
 import threading
@@ -9,34 +9,34 @@ from dataclasses import dataclass
 from typing import Any
 
 from mnist_exp.base.errors import Refused, StoreError, first_line
-from mnist_exp.tracking.protocols import Status, Tracker
+from mnist_exp.tracking.protocols import Opening, Status, Tracker
 from mnist_exp.tracking.spool import delivery
 from mnist_exp.tracking.spool import journal as journals
-from mnist_exp.tracking.spool.journal import Entry, Journal, Opening
+from mnist_exp.tracking.spool.journal import Entry, Journal
 
 log = logging.getLogger(__name__)
 
-# How long measurements gather before they are sent together: soon enough for whoever watches the run in the UI.
+# How long measurements are collected into one batch; short, so that the MLflow UI shows a run as it trains.
 GATHER_S = 1.0
 
-# Between two attempts: twice as long after each that failed.
+# Between two attempts; doubled after each failure.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 
-# A store that takes longer than this for one answer is as good as away when the program wants to end.
+# If a request takes longer, settle() treats the store as away, so that a hanging request cannot keep the program alive.
 _STUCK_S = 30.0
 
-# How often a run gives a sign of life: to its journal, and to the store as the tag ``heartbeat``.
+# Intervals of heartbeats: the mtime of the journal, and the tag ``heartbeat`` in the store.
 _ALIVE_S, _HEARTBEAT_S = 5.0, 30.0
 
 
 @dataclass(frozen=True)
 class Unsent:
-    """What of a run the store does not have.
+    """The entries of a journal that the store does not have.
 
     Attributes:
-        entries: how many entries of its journal.
-        reason: what keeps them.
-        refused: whether the store has answered that it will not take them; else it may later.
+        entries: their number.
+        reason: why the store does not have them.
+        refused: True if the store rejected them permanently; False if they will be sent later.
     """
 
     entries: int
@@ -45,37 +45,46 @@ class Unsent:
 
 
 class Sender:
-    """Sends what waits in a journal to the tracker that ``deliver`` opens, and what is added to it meanwhile.
+    """A thread that sends the waiting entries of a journal to the store, and those appended while it runs.
 
-    When all is sent and no more will be said, it leaves the journal to others, or deletes one that is done with.
+    It ends after the entry that closes the run if :meth:`stop_after_close` was called, or after :meth:`give_up`. Then
+    it deletes the journal, or releases it if something in it is still needed: entries not sent, or a checkpoint.
     """
 
     def __init__(
-        self, journal: Journal, opening: Opening, deliver: Callable[[Opening], Tracker], gather_s: float
+        self, journal: Journal, opening: Opening, open_run: Callable[[Opening], Tracker], gather_s: float
     ) -> None:
+        """Start the thread.
+
+        Args:
+            journal: held by this process; from now on the thread writes to it and releases it.
+            opening: what the run is created from.
+            open_run: gets or creates the run in the store. Called in the thread, again if the store did not answer.
+            gather_s: how long measurements are collected into one batch.
+        """
         self._journal = journal
         self._opening = opening
-        self._deliver = deliver
+        self._open_run = open_run
         self._gather_s = gather_s
         self._closing = False
         self._refused: list[str] = []
-        self._away: str | None = None
+        self._away_reason: str | None = None
         self._status: Status | None = None
-        self._hurry = False
-        self._done = False
-        self._progress = time.monotonic()
+        self._settling = False
+        self._stopping = False
+        self._last_progress_s = time.monotonic()
         self._changed = threading.Condition()
         self._waiting = deque(journals.read(journal.folder).waiting)
-        self._thread = threading.Thread(target=self._work, name=f"sender of {opening.key}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"sender of {opening.key}", daemon=True)
         self._thread.start()
 
     @property
     def has_ended(self) -> bool:
-        """Whether it has ended, and the store has everything."""
+        """Whether the thread has ended, and the store has every entry."""
         return not self._thread.is_alive() and self._unsent() is None
 
     def append(self, kind: str, content: Mapping[str, Any], time_ms: int | None = None) -> None:
-        """Write an entry, which is then sent.
+        """Write an entry to the journal; the thread sends it.
 
         Raises:
             StoreError: the journal cannot be written.
@@ -84,54 +93,61 @@ class Sender:
             self._waiting.append(self._journal.append(kind, content, time_ms))
             self._changed.notify_all()
 
-    def nothing_follows(self) -> None:
-        """Say that an entry which closes the run is the last, once it has been written."""
+    def stop_after_close(self) -> None:
+        """End the thread after the entry that closes the run: none will be appended after it."""
         self._closing = True
 
     def give_up(self) -> None:
-        """Try no more once the store is away: what it does not have stays in the journal."""
+        """Stop retrying: the thread ends when all is sent or a request fails; unsent entries stay in the journal."""
         with self._changed:
-            self._done = True
+            self._stopping = True
             self._changed.notify_all()
 
     def join(self) -> None:
-        """Wait until the journal was left to others."""
+        """Wait until the thread has ended, and so released or deleted the journal."""
         self._thread.join()
 
     def settle(self, patience_s: float) -> Unsent | None:
-        """Wait until the store has everything; give up when it is away and ``patience_s`` seconds are over."""
+        """Wait until the store has every entry, then end the thread.
+
+        Args:
+            patience_s: how long to wait for a store that does not answer.
+
+        Returns:
+            The entries that the store does not have; None if it has all.
+        """
         with self._changed:
-            self._hurry = True
+            self._settling = True
             self._changed.notify_all()
             until = time.monotonic() + patience_s
             while self._waiting and not (time.monotonic() > until and self._is_stuck()):
                 self._changed.wait(0.1)
             unsent = self._unsent()
             self.give_up()
-        if unsent is None or unsent.refused:  # else a call that hangs may hold the thread for long
+        if unsent is None or unsent.refused:  # otherwise a request that hangs could block the thread for long
             self.join()
         return unsent
 
     def _is_stuck(self) -> bool:
-        return self._away is not None or time.monotonic() - self._progress > _STUCK_S
+        return self._away_reason is not None or time.monotonic() - self._last_progress_s > _STUCK_S
 
     def _unsent(self) -> Unsent | None:
         if self._waiting:
-            return Unsent(len(self._waiting), self._away or "the store does not answer")
+            return Unsent(len(self._waiting), self._away_reason or "the store does not answer")
         return Unsent(len(self._refused), self._refused[0], refused=True) if self._refused else None
 
-    def _leave(self) -> None:
+    def _release_or_remove(self) -> None:
         resumable = self._status is Status.KILLED and (self._journal.folder / journals.CHECKPOINT).exists()
         if self._status is None or self._waiting or self._refused or resumable:
             self._journal.release()
         else:
             self._journal.remove()
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         try:
             self._send_all()
         finally:
-            self._leave()
+            self._release_or_remove()
 
     def _send_all(self) -> None:
         tracker: Tracker | None = None
@@ -145,19 +161,19 @@ class Sender:
             if batch is None:
                 return
             try:
-                tracker = tracker or self._deliver(self._opening)
+                tracker = tracker or self._open_run(self._opening)
                 if now - last_heartbeat > _HEARTBEAT_S:
-                    self._beat(tracker)
+                    self._send_heartbeat(tracker)
                     last_heartbeat = now
                 if batch:
-                    self._journal.alive()  # what the store has, the disk must have: also after a power cut
-                    delivery.tell(batch, self._journal.folder, tracker)
+                    self._journal.alive()  # flush first: after a power cut, the journal must have what the store has
+                    delivery.deliver_batch(batch, self._journal.folder, tracker)
             except Refused as error:
                 if batch:
                     self._refuse(str(error))
                     log.error("%s", error)
             except StoreError as error:
-                if not self._goes_on(str(error), pause_s):
+                if not self._wait_to_retry(str(error), pause_s):
                     return
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 continue
@@ -165,10 +181,10 @@ class Sender:
                 self._refuse(f"{type(error).__name__}: {first_line(error)}")
                 log.exception("an entry of run %s could not be sent", self._opening.key)
             pause_s = _FIRST_PAUSE_S
-            self._sent(batch)
+            self._mark_sent(batch)
 
-    def _beat(self, tracker: Tracker) -> None:
-        """Give the store a sign of life; where it will not take one, what is sent next is another matter."""
+    def _send_heartbeat(self, tracker: Tracker) -> None:
+        """Send a heartbeat; log a refusal. Raises StoreError if the store does not answer."""
         try:
             tracker.alive()
         except Refused as error:
@@ -176,42 +192,42 @@ class Sender:
         except StoreError:
             raise
         except Exception:
-            log.exception("run %s could not give a sign of life", self._opening.key)
+            log.exception("a heartbeat of run %s could not be sent", self._opening.key)
 
-    def _goes_on(self, reason: str, pause_s: float) -> bool:
-        """Wait before the next attempt, not for long where somebody waits for us; False where there is to be none."""
+    def _wait_to_retry(self, reason: str, pause_s: float) -> bool:
+        """Sleep before a retry, shortly while :meth:`settle` waits; return False if stopping."""
         with self._changed:
-            if self._away is None:
+            if self._away_reason is None:
                 log.warning("%s; trying again", reason)
-            self._away = reason
+            self._away_reason = reason
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._done or self._hurry, pause_s)
-            self._changed.wait_for(lambda: self._done, min(pause_s, _FIRST_PAUSE_S) if self._hurry else 0)
-            return not self._done
+            self._changed.wait_for(lambda: self._stopping or self._settling, pause_s)
+            self._changed.wait_for(lambda: self._stopping, min(pause_s, _FIRST_PAUSE_S) if self._settling else 0)
+            return not self._stopping
 
-    def _is_over(self) -> bool:
-        """Whether nothing more will be said; an earlier end of a run that was taken up again is none."""
-        return self._done or (self._closing and self._status is not None)
+    def _is_complete(self) -> bool:
+        """True if stopping, or after the final entry: a ``close``, unless a ``resume`` undoes it."""
+        return self._stopping or (self._closing and self._status is not None)
 
     def _refuse(self, reason: str) -> None:
         self._refused.append(reason)
         self._journal.refuse(reason)
 
     def _next_batch(self) -> list[Entry] | None:
-        """What is to be sent next: many measurements, or one thing else; nothing after a while; None at the end."""
+        """Wait for the next batch; return [] on timeout, None when done."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._is_over(), _ALIVE_S)
+            self._changed.wait_for(lambda: self._waiting or self._is_complete(), _ALIVE_S)
             if not self._waiting:
-                return None if self._is_over() else []
-            if self._waiting[0].kind == "metrics":  # more will follow: let them gather, unless somebody waits
-                full = lambda: self._hurry or self._done or self._waiting[-1].kind != "metrics"  # noqa: E731
-                self._changed.wait_for(full, self._gather_s)
+                return None if self._is_complete() else []
+            if self._waiting[0].kind == "metrics":  # more will follow: collect them, unless settle() waits
+                ready = lambda: self._settling or self._stopping or self._waiting[-1].kind != "metrics"  # noqa: E731
+                self._changed.wait_for(ready, self._gather_s)
             return delivery.next_batch(self._waiting)
 
-    def _sent(self, batch: Sequence[Entry]) -> None:
+    def _mark_sent(self, batch: Sequence[Entry]) -> None:
         with self._changed:
-            self._away = None
-            self._progress = time.monotonic()
+            self._away_reason = None
+            self._last_progress_s = time.monotonic()
             for entry in batch:
                 self._waiting.popleft()
                 self._journal.sent = entry.number + 1

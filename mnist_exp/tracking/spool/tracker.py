@@ -1,7 +1,11 @@
-"""Store and forward: a tracker that writes to a journal, and a thread that sends the journal's entries on.
+"""Runs that are written to a journal, and sent from there: one run's tracker, and all runs that this process has open.
 
-Training waits for no store. While the store is away the thread tries again, ever less often; what it could not send
-when the program ends lies in the journal, and ``mnist-exp sync`` sends it later, from there.
+Training never waits for a store: a thread for each run sends the entries, and retries ever less often while the store
+does not answer. What was not sent when the program ends stays in the journal, and ``mnist-exp sync`` sends it later::
+
+    tracker = begin_run(new_opening(...), backend)  # or resume_run(folder, backend); then the calls of Tracker
+    tracker.close(Status.FINISHED)
+    delivery = settle_runs()                        # at the end of the command
 """
 
 import logging
@@ -16,53 +20,76 @@ from typing import Any
 
 from mnist_exp.base.errors import StoreError, first_line
 from mnist_exp.base.text import redact
-from mnist_exp.tracking.mlflow import keyed, store
-from mnist_exp.tracking.protocols import Content, DatasetInput, Measurement, ModelFolder, ParamValue, Status, Tracker
-from mnist_exp.tracking.spool import journal
+from mnist_exp.tracking.mlflow.client import without_credentials
+from mnist_exp.tracking.protocols import (
+    Backend,
+    Content,
+    DatasetInput,
+    Grid,
+    Measurement,
+    ModelFolder,
+    Opening,
+    ParamValue,
+    Status,
+    Tracker,
+)
 from mnist_exp.tracking.spool import journal as journals
-from mnist_exp.tracking.spool.journal import Jobs, Journal, Opening
+from mnist_exp.tracking.spool.journal import Journal
 from mnist_exp.tracking.spool.sender import GATHER_S, Sender, Unsent
 
 log = logging.getLogger(__name__)
 
+# How long the end of a command waits for a store that does not answer, before it leaves the rest to `mnist-exp sync`.
+PATIENCE_S = 10.0
+
+# How long to wait for the lock of a journal that is to be resumed: `mnist-exp sync` may be sending from it.
+_LOCK_PATIENCE_S = 60.0
+
+# Number of runs of a long sweep that keep retrying while the store is away; older ones leave it to `mnist-exp sync`.
+_MAX_RETRYING = 16
+
+# The runs that this process opened and has not settled, oldest first; `_gave_up` holds those that no longer retry.
+_open_runs: list["JournalTracker"] = []
+_gave_up: list["JournalTracker"] = []
+
 
 class JournalTracker:
-    """An open run that is written to a journal, and from there to the tracker that ``deliver`` opens.
+    """An open run whose calls become entries of a journal, which a thread sends to the store.
 
-    Implements :class:`~mnist_exp.tracking.protocols.Tracker`. Its calls raise StoreError where the journal cannot be
-    written, and never wait for the other tracker. Files that are still to be made are made in a thread, one after
-    another for the whole process, and so is the end of a run, which comes after them: :meth:`settle` waits for both.
+    Implements :class:`~mnist_exp.tracking.protocols.Tracker`. Calls never wait for the store, and raise StoreError if
+    the journal cannot be written or the run is closed. Figures and models are made in one worker thread per process, in
+    the order they were given; the entry that closes the run follows them. :meth:`settle` waits for all of it.
     """
 
     def __init__(
-        self, journal: Journal, opening: Opening, deliver: Callable[[Opening], Tracker], gather_s: float = GATHER_S
+        self, journal: Journal, opening: Opening, open_run: Callable[[Opening], Tracker], gather_s: float = GATHER_S
     ) -> None:
-        """Begin a run, or take up the one whose journal it is."""
+        """Begin a run in a new journal, or continue the run of an existing one; arguments as for :class:`Sender`."""
         self.journal = journal
         self.opening = opening
         self._closed = False
-        self._made: list[Future[None]] = []
-        self._mistake: Exception | None = None
+        self._pending: list[Future[None]] = []
+        self._error: Exception | None = None
         if journals.read(journal.folder).opening is None:
             journal.open(opening)
-        self._sender = Sender(journal, opening, deliver, gather_s)
+        self._sender = Sender(journal, opening, open_run, gather_s)
 
     @property
     def run_id(self) -> str:
-        """The run's key, which the store has as its tag ``journal``."""
+        """The run's key, which is its tag ``journal`` in the store."""
         return self.opening.key
 
     @property
     def is_settled(self) -> bool:
-        """Whether there is nothing to wait for or to tell of any more."""
-        return self._sender.has_ended and self._mistake is None
+        """Whether the store has every entry and nothing failed, so that :meth:`settle` would return None at once."""
+        return self._sender.has_ended and self._error is None
 
     def log_params(self, params: Mapping[str, ParamValue]) -> None:
         """Write params."""
         self._write("params", {key: _redacted(value) for key, value in params.items()})
 
     def log_metrics(self, *measurements: Measurement) -> None:
-        """Write measurements."""
+        """Write metrics."""
         for each in measurements:
             self._write("metrics", {"metrics": dict(each.metrics), "step": each.step}, each.time_ms)
 
@@ -71,62 +98,66 @@ class JournalTracker:
         self._write("tags", {key: redact(value) for key, value in tags.items()})
 
     def log_artifact(self, path: str, content: Content) -> None:
-        """Write a file, or have it made in the other thread."""
+        """Write a file: bytes at once, a function's result once the worker thread has called it."""
         if isinstance(content, bytes):
             self._write("artifact", {"path": path, "file": self.journal.keep(content)})
         else:
-            self._make(lambda: self._sender.append("artifact", {"path": path, "file": self.journal.keep(content())}))
+            self._submit(lambda: self._sender.append("artifact", {"path": path, "file": self.journal.keep(content())}))
 
     def log_dataset(self, dataset: DatasetInput, context: str) -> None:
-        """Write what is known of a data set."""
+        """Write that ``dataset`` was used."""
         self._write("dataset", {"dataset": asdict(dataset), "context": context})
 
     def log_model(self, model: ModelFolder) -> None:
-        """Have a model saved in the other thread; nobody may change it from now on."""
+        """Save the model in the worker thread; it must not change from now on."""
         assert callable(model), "a model that is in a folder already has no need of a journal"
-        self._make(lambda: self._save(model))
+        self._submit(lambda: self._save(model))
 
     def close(self, status: Status, time_ms: int | None = None) -> None:
-        """End the run, once everything is made. A run of which something could not be made has failed."""
+        """End the run after the worker thread has made its files; FAILED instead of FINISHED if one raised."""
         self._must_be_open()
         self._closed = True
-        self._sender.nothing_follows()
-        self._made.append(_maker().submit(self._end, status, time_ms))
+        self._sender.stop_after_close()
+        self._pending.append(_worker().submit(self._end, status, time_ms))
 
     def resume(self) -> None:
-        """Take up again a run that was closed, or whose process vanished."""
+        """Make a run that was closed, or whose process vanished, a running one again, on this machine."""
         self._write("resume", {"host": journals.host()})
 
-    def leave(self, time_ms: int, **why: bool) -> None:
-        """Note that whoever comes next is to close the run."""
-        self._write("left", why, time_ms)
-
     def alive(self) -> None:
-        """The other thread gives signs of life."""
+        """Do nothing: the sending thread writes the heartbeats."""
+
+    def postpone(self, time_ms: int, *, interrupted: bool) -> None:
+        """Write that this parent run's sweep ended unranked at ``time_ms``: another process must rank and close it."""
+        self._write("left", {"interrupted": interrupted}, time_ms)
 
     def give_up(self) -> None:
-        """Try no more once the store is away: what it does not have stays in the journal."""
-        wait(self._made)
+        """Stop retrying once all files are made; entries that the store does not have stay in the journal."""
+        wait(self._pending)
         self._sender.give_up()
 
     def drop(self) -> None:
-        """Forget what was said, and delete the journal: nobody wants the run any more."""
+        """Delete the journal with what was not sent: the run was deleted from the store."""
         self.give_up()
         self._sender.join()
         self.journal.remove()
 
     def settle(self, patience_s: float) -> Unsent | None:
-        """Wait until the store has everything; give up when it is away and ``patience_s`` seconds are over.
+        """Wait until the store has every entry; the journal is then deleted, or released if it is still needed.
 
-        The journal is then left to others; it is deleted where nothing in it is needed any more.
+        Args:
+            patience_s: how long to wait for a store that does not answer.
+
+        Returns:
+            The entries that the store does not have; None if it has all.
 
         Raises:
-            Exception: what went wrong in making a file. The run has ended as failed.
+            Exception: the first that making a file raised. The run has ended as FAILED.
         """
-        wait(self._made)
+        wait(self._pending)
         unsent = self._sender.settle(patience_s)
-        if self._mistake is not None:
-            raise self._mistake
+        if self._error is not None:
+            raise self._error
         return unsent
 
     def _write(self, kind: str, content: Mapping[str, Any], time_ms: int | None = None) -> None:
@@ -137,15 +168,15 @@ class JournalTracker:
         if self._closed:
             raise StoreError(f"run {self.run_id} is closed")
 
-    def _make(self, call: Callable[[], None]) -> None:
+    def _submit(self, call: Callable[[], None]) -> None:
         self._must_be_open()
-        self._made.append(_maker().submit(self._attempt, call))
+        self._pending.append(_worker().submit(self._attempt, call))
 
     def _attempt(self, call: Callable[[], None]) -> None:
         try:
             call()
-        except Exception as error:  # noqa: BLE001  whatever it is, it is told when the run ends
-            self._mistake = self._mistake or error
+        except Exception as error:  # noqa: BLE001  raised again by settle()
+            self._error = self._error or error
 
     def _save(self, model: Callable[[Path], None]) -> None:
         name = self.journal.new_folder()
@@ -153,52 +184,29 @@ class JournalTracker:
         self._sender.append("model", {"file": name})
 
     def _end(self, status: Status, time_ms: int | None) -> None:
-        mistake = self._mistake
-        if mistake is not None and status is Status.FINISHED:
+        error = self._error
+        if error is not None and status is Status.FINISHED:
             status = Status.FAILED
-            told = redact("".join(traceback.format_exception(mistake))).encode(errors="backslashreplace")
-            log.error("run %s failed as it ended", self.run_id, exc_info=mistake)
-            reason = {"failure": type(mistake).__name__, "failure.message": redact(first_line(mistake))}
+            trace = redact("".join(traceback.format_exception(error))).encode(errors="backslashreplace")
+            log.error("run %s failed as it ended", self.run_id, exc_info=error)
+            reason = {"failure": type(error).__name__, "failure.message": redact(first_line(error))}
             self._attempt(lambda: self._sender.append("tags", reason))
-            keep = {"path": "log/traceback.txt"}
-            self._attempt(lambda: self._sender.append("artifact", {**keep, "file": self.journal.keep(told)}))
+            path = {"path": "log/traceback.txt"}
+            self._attempt(lambda: self._sender.append("artifact", {**path, "file": self.journal.keep(trace)}))
         self._attempt(lambda: self._sender.append("close", {"status": status.value}, time_ms))
 
 
-def _redacted(value: ParamValue) -> ParamValue:
-    return redact(value) if isinstance(value, str) else value
-
-
-@cache
-def _maker() -> ThreadPoolExecutor:
-    """One thread for the whole process: drawing is not safe in two."""
-    return ThreadPoolExecutor(1, thread_name_prefix="maker")
-
-
-# How long a store may be away before what waits for it is left to `mnist-exp sync`.
-PATIENCE_S = 10.0
-
-# While a store is away, so many runs keep trying; what the others said is left to `mnist-exp sync` at once.
-_MOST_OPEN = 16
-
-# A journal that is to be taken up may be another command's for a moment, which sends it.
-_SYNC_S = 60.0
-
-_open: list[JournalTracker] = []
-_given_up: list[JournalTracker] = []
-
-
 @dataclass
-class Settlement:
-    """What came of waiting for the store.
+class Delivery:
+    """What the store did not get of the runs that :func:`settle_runs` waited for.
 
     Attributes:
-        unsent: what it does not have, by the run's name.
-        mistakes: what went wrong in making a run's files, by its name; such a run has failed.
+        unsent: the name of each run with entries that the store does not have, and those entries.
+        errors: the name of each run that failed as it ended, and what making its files raised.
     """
 
     unsent: list[tuple[str, Unsent]] = field(default_factory=list)
-    mistakes: list[tuple[str, Exception]] = field(default_factory=list)
+    errors: list[tuple[str, Exception]] = field(default_factory=list)
 
 
 def new_opening(
@@ -207,42 +215,46 @@ def new_opening(
     experiment: str,
     parent: str | None,
     tags: Mapping[str, str],
-    jobs: Jobs | None = None,
+    jobs: Grid | None = None,
     key: str | None = None,
 ) -> Opening:
-    """The first entry of a run's journal: of a new one, unless it has a ``key`` already."""
+    """Return what a run is created from, beginning now on this machine; of an existing run, with its ``key``."""
     return Opening(
-        key=key or journal.new_key(),
+        key=key or journals.new_key(),
         name=name,
-        uri=store.without_credentials(uri),
+        uri=without_credentials(uri),
         experiment=experiment,
         parent=parent,
         tags=tags,
         began_ms=int(time.time() * 1000),
-        host=journal.host(),
+        host=journals.host(),
         jobs=jobs,
     )
 
 
-def begin_run(opened: Opening, uri: str) -> JournalTracker:
-    """Begin a run; :func:`settle_runs` waits for what it said to arrive.
+def begin_run(opening: Opening, backend: Backend) -> JournalTracker:
+    """Begin a run with a new journal; :func:`settle_runs` waits until it is sent.
 
     Raises:
         StoreError: its journal cannot be written.
     """
-    return _opened(JournalTracker(Journal(journal.root() / opened.key, new=True), opened, keyed.deliver(uri)))
+    journal = Journal(journals.root() / opening.key, new=True)
+    return _add(JournalTracker(journal, opening, backend.open_run))
 
 
-def take_up_run(folder: Path, uri: str) -> tuple[JournalTracker, int]:
-    """Take up the run whose journal is in ``folder``; and how many epochs it has told.
+def resume_run(folder: Path, backend: Backend) -> tuple[JournalTracker, int]:
+    """Resume the run whose journal is in ``folder``; :func:`settle_runs` waits until it is sent.
+
+    Returns:
+        Its tracker, and the number of epochs that it has logged.
 
     Raises:
         StoreError: the journal is in use, gone, or cannot be written.
     """
-    own = Journal(folder, patience_s=_SYNC_S)
-    found = journal.read(folder)
-    assert found.opening is not None, "a run that can be taken up again says how it began"
-    tracker = _opened(JournalTracker(own, found.opening, keyed.deliver(uri)))
+    journal = Journal(folder, patience_s=_LOCK_PATIENCE_S)
+    found = journals.read(folder)
+    assert found.opening is not None, "a run is resumed only if its opening can be read"
+    tracker = _add(JournalTracker(journal, found.opening, backend.open_run))
     tracker.resume()
     steps = [
         each.content["step"] for each in found.entries if each.kind == "metrics" and "loss" in each.content["metrics"]
@@ -250,28 +262,39 @@ def take_up_run(folder: Path, uri: str) -> tuple[JournalTracker, int]:
     return tracker, max(steps, default=0)
 
 
-def _opened(tracker: JournalTracker) -> JournalTracker:
-    _open[:] = [each for each in _open if not each.is_settled]  # a long sweep does not keep what is done with
-    if len(_open) >= _MOST_OPEN:
-        _given_up.append(_open.pop(0))
-        _given_up[-1].give_up()
-    _open.append(tracker)
+def settle_runs(patience_s: float = PATIENCE_S) -> Delivery:
+    """Wait until the store has every entry of this process's runs; at most ``patience_s`` if it does not answer."""
+    delivery = Delivery()
+    until = time.monotonic() + patience_s
+    _open_runs[:0] = _gave_up
+    _gave_up.clear()
+    while _open_runs:
+        tracker = _open_runs.pop(0)
+        try:
+            unsent = tracker.settle(max(0.0, until - time.monotonic()))
+        except Exception as error:  # noqa: BLE001  a run that failed must not keep the next from being settled
+            delivery.errors.append((tracker.opening.name, error))
+        else:
+            if unsent is not None:
+                delivery.unsent.append((tracker.opening.name, unsent))
+    return delivery
+
+
+def _add(tracker: JournalTracker) -> JournalTracker:
+    """Add a run to those that :func:`settle_runs` waits for; the oldest gives up if too many keep retrying."""
+    _open_runs[:] = [each for each in _open_runs if not each.is_settled]  # frees the memory of a long sweep's runs
+    if len(_open_runs) >= _MAX_RETRYING:
+        _gave_up.append(_open_runs.pop(0))
+        _gave_up[-1].give_up()
+    _open_runs.append(tracker)
     return tracker
 
 
-def settle_runs(patience_s: float = PATIENCE_S) -> Settlement:
-    """Wait until the store has all that was said; give up when it has been away for ``patience_s`` seconds."""
-    found = Settlement()
-    until = time.monotonic() + patience_s
-    _open[:0] = _given_up
-    _given_up.clear()
-    while _open:
-        tracker = _open.pop(0)
-        try:
-            unsent = tracker.settle(max(0.0, until - time.monotonic()))
-        except Exception as error:  # noqa: BLE001  the run has failed; the others are still to be waited for
-            found.mistakes.append((tracker.opening.name, error))
-        else:
-            if unsent is not None:
-                found.unsent.append((tracker.opening.name, unsent))
-    return found
+def _redacted(value: ParamValue) -> ParamValue:
+    return redact(value) if isinstance(value, str) else value
+
+
+@cache
+def _worker() -> ThreadPoolExecutor:
+    """Return the one worker thread of this process: Matplotlib cannot draw in two threads at once."""
+    return ThreadPoolExecutor(1, thread_name_prefix="worker")

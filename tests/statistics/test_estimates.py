@@ -1,4 +1,4 @@
-"""Spread, chances and numbers of replicates, checked by hand, against the formulas and against SciPy."""
+"""Summaries, outliers, chances and numbers of replicates, checked by hand, by formulas and against SciPy."""
 
 import math
 
@@ -10,10 +10,10 @@ from scipy import stats
 
 from mnist_exp.statistics.estimates import (
     LEVEL,
-    FarOff,
+    Outliers,
+    bad_outliers,
     chances_paired,
     chances_unpaired,
-    far_off,
     mann_whitney,
     replicates_needed,
     spread,
@@ -58,7 +58,7 @@ def test_the_interval_of_a_share_stays_between_0_and_1() -> None:
     assert spread([0.01, 0.4, 0.01], share=True).low == 0
 
 
-def test_what_is_no_share_is_not_cut() -> None:
+def test_values_outside_of_0_to_1_are_not_clipped() -> None:
     losses = [0.1, 1.99, 1.98, 1.99]
     assert spread(losses, share=True) == spread(losses)
 
@@ -74,7 +74,7 @@ def test_below_16_replicates_an_interval_is_approximate() -> None:
     assert not spread([0.9, 0.8] * 8).approximate
 
 
-# Values far off
+# Outliers
 
 HUMPED = [0.86, 0.85, 0.87, 0.86, 0.855, 0.865, 0.35, 0.11]
 
@@ -82,9 +82,9 @@ HUMPED = [0.86, 0.85, 0.87, 0.86, 0.855, 0.865, 0.35, 0.11]
 @pytest.mark.parametrize(
     ("values", "higher", "expected"),
     [
-        (HUMPED, True, FarOff(2, 0.6)),
-        ([-value for value in HUMPED], False, FarOff(2, -0.6)),
-        ([0.30, 0.31, 0.29, 0.30, 0.32, 2.3, 1.9], False, FarOff(2, 1.0)),
+        (HUMPED, True, Outliers(2, 0.6)),
+        ([-value for value in HUMPED], False, Outliers(2, -0.6)),
+        ([0.30, 0.31, 0.29, 0.30, 0.32, 2.3, 1.9], False, Outliers(2, 1.0)),
         (HUMPED, False, None),
         ([0.93, 0.93, 0.93, 0.93, 0.92], True, None),  # 1 % below: tight samples are not split
         ([0.9, 0.9, 0.9, 0.1, 0.1, 0.1], True, None),  # as many as the others
@@ -92,23 +92,21 @@ HUMPED = [0.86, 0.85, 0.87, 0.86, 0.855, 0.865, 0.35, 0.11]
         ([0.9] * 5, True, None),
     ],
 )
-def test_runs_that_fall_far_below_the_others_are_counted(
-    values: list[float], higher: bool, expected: FarOff | None
-) -> None:
-    assert far_off(values, higher=higher) == expected
+def test_bad_outliers_are_counted(values: list[float], higher: bool, expected: Outliers | None) -> None:
+    assert bad_outliers(values, higher=higher) == expected
 
 
 @given(st.lists(st.floats(-5, 5), min_size=5, max_size=20))
-def test_the_bound_lies_between_those_far_off_and_the_others(values: list[float]) -> None:
-    found = far_off(values, higher=True)
+def test_the_bound_lies_between_the_outliers_and_the_rest(values: list[float]) -> None:
+    found = bad_outliers(values, higher=True)
     if found is not None:
         assert sum(value < found.bound for value in values) == found.count
         assert 0 < 2 * found.count < len(values)
 
 
-def test_normal_samples_have_few_values_far_off() -> None:
+def test_normal_samples_have_few_outliers() -> None:
     random = np.random.default_rng(0)
-    found = [far_off(random.normal(0.5, 0.1, 16).tolist(), higher=True) for _ in range(500)]
+    found = [bad_outliers(random.normal(0.5, 0.1, 16).tolist(), higher=True) for _ in range(500)]
     assert sum(each is not None for each in found) < 0.03 * 500
 
 
@@ -135,7 +133,7 @@ def test_ties_count_half_and_widen_the_interval() -> None:
     assert found.high[0] == pytest.approx(stats.binomtest(7, 8).proportion_ci(method="exact").high)
 
 
-def test_no_common_replicate_says_nothing() -> None:
+def test_without_a_common_replicate_the_chance_is_unknown() -> None:
     found = chances_paired(ints(0), ints(0), ints(0))
     assert math.isnan(found.estimate[0])
     assert (found.low[0], found.high[0]) == (0, 1)
@@ -153,7 +151,7 @@ def test_newcombes_interval_of_an_even_chance_narrows_with_the_sizes(n: int, wid
 
 
 @given(st.floats(0, 1), st.integers(1, 40), st.integers(1, 40))
-def test_newcombes_ends_are_as_far_off_as_their_own_variance_allows(estimate: float, m: int, n: int) -> None:
+def test_newcombes_ends_solve_their_equation(estimate: float, m: int, n: int) -> None:
     found = chances_unpaired(one(estimate), one(m), one(n))
     h = (m + n) / 2 - 1
     for end, outer in ((found.low[0], 0), (found.high[0], 1)):
@@ -180,11 +178,11 @@ def test_mann_whitney_counts_ties_half(a: list[int], b: list[int]) -> None:
 # How many replicates would decide
 
 
-def smallest(effect: float, sd: float, critical: float, df: int, fewest: int, arms: int) -> int:
+def smallest(effect: float, sd: float, critical: float, df: int, minimum: int, arms: int) -> int:
     """The same straight from the definition: every n in turn, by the noncentral t distribution."""
     level = 2 * stats.t.sf(critical, df)
     upper = sd * math.sqrt(df / stats.chi2.ppf(0.4, df))
-    n = fewest
+    n = minimum
     while True:
         own = arms * (n - 1)
         if stats.nct.sf(stats.t.isf(level / 2, own), own, effect * math.sqrt(n) / upper) >= 0.8:
@@ -217,14 +215,14 @@ def test_the_formula_for_thousands_of_pairs_is_close() -> None:
 @pytest.mark.parametrize(
     ("effect", "critical"), [(0.0, 2.4), (1e-9, 2.4), (0.01, math.inf)], ids=["no effect", "tiny", "undecidable"]
 )
-def test_what_no_sensible_number_would_show_has_none(effect: float, critical: float) -> None:
+def test_an_effect_that_takes_too_many_replicates_has_no_number(effect: float, critical: float) -> None:
     assert math.isnan(replicates_needed(one(effect), one(0.006), one(critical), one(7.0), 6)[0])
 
 
-def test_a_huge_difference_takes_the_fewest() -> None:
+def test_a_huge_difference_takes_the_minimum() -> None:
     assert replicates_needed(one(5.0), one(0.006), one(2.4), one(7.0), 6).tolist() == [6]
 
 
-def test_a_difference_without_spread_needs_no_number_of_replicates() -> None:
+def test_a_constant_difference_has_no_number_of_replicates() -> None:
     """More of them would show the same difference again, which was not enough."""
     assert np.isnan(replicates_needed(one(5.0), one(0.0), one(4.8), one(7.0), 8)).all()

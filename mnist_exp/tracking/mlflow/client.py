@@ -1,0 +1,177 @@
+"""The store that runs are kept in: its URI, the connection to it, and what its errors mean."""
+
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from mnist_exp.base import paths
+from mnist_exp.base.errors import Refused, StoreAway, StoreError, first_line
+from mnist_exp.base.imports import importing
+from mnist_exp.base.text import MARK, received, redact
+from mnist_exp.config.schema import MAX_EXPERIMENT_NAME, TrackingConfig
+from mnist_exp.tracking.mlflow import sqlite
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
+
+_LOG_LEVELS = {
+    "alembic": logging.WARNING,
+    "mlflow": logging.WARNING,
+    "mlflow.utils.environment": logging.ERROR,  # warns where an environment has no pip, as uv's have none
+    "urllib3": logging.ERROR,  # logs every retry; the last failure is raised
+}
+
+# What an error of the store means. Looked up for the error and for what caused it, in this order: MLflow's error code,
+# the HTTP status of a response, the type. Anything else is a StoreError: the next attempt may succeed.
+_OUTCOMES: dict[str | int, type[StoreError]] = {
+    "INVALID_PARAMETER_VALUE": Refused,
+    "RESOURCE_ALREADY_EXISTS": Refused,
+    "RESOURCE_DOES_NOT_EXIST": Refused,
+    413: Refused,  # too large, and will be the next time
+    "SSLError": StoreError,  # a ConnectionError that no waiting mends: the message says which certificate is wrong
+    "ConnectionError": StoreAway,
+    "RetryError": StoreAway,
+    "Timeout": StoreAway,
+}
+
+
+def uri_from_config(uri: str | None) -> str:
+    """Return the absolute tracking URI of runs: MLFLOW_TRACKING_URI, else ``tracking.uri``, else the project's mlruns/.
+
+    Raises:
+        StoreError: MLflow does not write to stores of that kind.
+    """
+    return uri_from_cli(os.environ.get("MLFLOW_TRACKING_URI") or uri)
+
+
+def uri_from_cli(uri: str | None) -> str:
+    """Return the absolute tracking URI that a command was given with --uri; without one, as :func:`uri_from_config`.
+
+    Raises:
+        StoreError: MLflow does not write to stores of that kind.
+    """
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or None
+    if uri is None:
+        return f"{sqlite.SCHEME}{paths.store_folder() / 'mlflow.db'}"
+    scheme, colon, _ = uri.partition(":")
+    if not colon or scheme.lower().partition("+")[0] not in _SCHEMES:
+        raise StoreError(
+            f"tracking.uri must be a database or a server, such as sqlite:///runs.db or http://host:5000. "
+            f"Received: {received(without_credentials(uri))}"
+        )
+    if scheme.lower().startswith("http") and not _names_a_server(uri):
+        raise StoreError(
+            f"tracking.uri must name a server, such as http://host:5000. Received: {received(without_credentials(uri))}"
+        )
+    if scheme.lower() == "sqlite" and len(uri) <= len(sqlite.SCHEME):
+        raise StoreError(f"tracking.uri must name a file, such as sqlite:///runs.db. Received: {uri!r}")
+    if (database := sqlite.database_file(uri)) is not None:
+        return f"{sqlite.SCHEME}{database}"
+    return uri
+
+
+def _names_a_server(uri: str) -> bool:
+    try:
+        return bool(urlsplit(uri).hostname)
+    except ValueError:  # "http://[x"
+        return False
+
+
+def without_credentials(uri: str) -> str:
+    """Return ``uri`` without the name and password that a server's URI may carry: a browser can open it."""
+    return redact(uri).replace(f"{MARK}@", "")
+
+
+def experiment_name(config: TrackingConfig, dataset: str) -> str:
+    """Return the name of a run's MLflow experiment: MLFLOW_EXPERIMENT_NAME, else the config's, else the data set's.
+
+    Raises:
+        StoreError: it is longer than MLflow allows.
+    """
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or config.experiment or dataset
+    if len(name) > MAX_EXPERIMENT_NAME:
+        raise StoreError(
+            f"MLFLOW_EXPERIMENT_NAME must have at most {MAX_EXPERIMENT_NAME} characters. Received: {received(name)}"
+        )
+    return name
+
+
+@cache
+def connect(uri: str) -> "MlflowClient":
+    """Return a client of the store at ``uri``, which is created, or mended after a move, if it needs that.
+
+    Raises:
+        StoreAway: no server answers.
+        StoreError: it cannot be created or opened.
+    """
+    _quiet_mlflow()
+    with importing():
+        from mlflow import MlflowClient
+
+        if not uri.startswith("http"):  # before other processes have to wait for the lock
+            import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+    with store_errors(uri), sqlite.locked(uri):
+        if (database := sqlite.database_file(uri)) is not None and database.exists():
+            sqlite.mend(database)
+        try:
+            client = MlflowClient(uri)
+            client.search_experiments(max_results=1)  # creates the schema, or asks the server
+        except (ValueError, ImportError) as error:  # not an address, or of a database whose driver is not installed
+            raise StoreError(
+                f"tracking.uri {received(without_credentials(uri))} cannot be used: {redact(first_line(error))}"
+            ) from error
+    return client
+
+
+@contextmanager
+def store_errors(uri: str) -> Iterator[None]:
+    """Turn whatever the store's libraries raise into one StoreError, StoreAway or Refused, by ``_OUTCOMES``."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+        place, reason = f"the tracking store {without_credentials(uri)}", redact(first_line(error))
+        outcome = _outcome(error)
+        if outcome is Refused:
+            raise Refused(f"{place} refused it: {reason}") from error
+        if outcome is StoreAway:
+            raise StoreAway(f"{place} cannot be used: no server answers there") from error
+        raise StoreError(f"{place} cannot be used: {reason}") from error
+
+
+def _outcome(error: BaseException | None) -> type[StoreError]:
+    """Look an error up in ``_OUTCOMES``, then what it was raised from: MLflow wraps what its HTTP client raises."""
+    while error is not None:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        from_requests = type(error).__module__.partition(".")[0] == "requests"
+        types = [each.__name__ for each in type(error).__mro__] if from_requests else []
+        for key in (getattr(error, "error_code", None), status, *types):
+            if (outcome := _OUTCOMES.get(key)) is not None:  # type: ignore[arg-type]  # None is no key
+                return outcome
+        error = error.__cause__ or error.__context__
+    return StoreError
+
+
+def _quiet_mlflow() -> None:
+    """Set what MLflow reads when it is imported: no start-up lines, no telemetry, short retries.
+
+    Its defaults retry a server that is away for four minutes a call.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    for name, level in _LOG_LEVELS.items():
+        logging.getLogger(name).setLevel(level)

@@ -1,0 +1,1 @@
+"""The commands of ``mnist-exp``, each as a user calls it."""
