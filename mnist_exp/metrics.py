@@ -219,7 +219,9 @@ class Evaluation:
     def recall(self) -> NDArray[np.float64]:
         """Share of each true class predicted right, float [C], 0..1; NaN for a class without an image."""
         support = self.confusion.sum(axis=1)
-        return np.divide(self.confusion.diagonal(), support, out=np.full(len(support), np.nan), where=support > 0)
+        recall: NDArray[np.float64] = np.full(len(support), np.nan)
+        np.divide(self.confusion.diagonal(), support, out=recall, where=support > 0)
+        return recall
 
 
 def evaluate(labels: NDArray[np.uint8], probabilities: NDArray[np.float32]) -> Evaluation:

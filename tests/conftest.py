@@ -243,6 +243,7 @@ def sweep_store(tmp_path_factory: pytest.TempPathFactory) -> SweepStore:
     return SweepStore(checkout, outcome, checkout.uri, parent.experiment_id, parent.run_id, children)
 
 
+Program = Callable[..., Outcome]
 Command = Callable[..., tuple[int, str]]
 
 
@@ -258,19 +259,31 @@ def run_here(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """The real main function in this process; gives its exit code and what it wrote to standard error."""
+def program(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Program:
+    """The real main function in this process, with the test's folder for the project's."""
     from mnist_exp.app import application
 
     run_here(monkeypatch, tmp_path)
 
-    def call(*arguments: str) -> tuple[int, str]:
+    def call(*arguments: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["mnist_exp", *arguments])
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        capsys.readouterr()
         try:
             code = application.main(arguments)
         except SystemExit as left:
             code = int(str(left.code))
-        return code, capsys.readouterr().err
+        return Outcome(code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def command(program: Program) -> Command:
+    """The same; gives its exit code and what it wrote to standard error."""
+
+    def call(*arguments: str) -> tuple[int, str]:
+        outcome = program(*arguments)
+        return outcome.code, outcome.err
 
     return call

@@ -9,7 +9,6 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from types import FrameType
 
 from omegaconf import DictConfig
 
@@ -17,8 +16,8 @@ from mnist_exp.app import preflight
 from mnist_exp.app.compose import explain, run_hydra
 from mnist_exp.app.job import deliver, run_job
 from mnist_exp.app.preflight import Plan
-from mnist_exp.base.errors import RunFailed
-from mnist_exp.base.imports import importing, interrupt, interrupted
+from mnist_exp.base.errors import INTERRUPTED, TERMINATED, RunFailed
+from mnist_exp.base.imports import exit_code_of_interruption, importing, interrupt, interrupted
 from mnist_exp.runs.provenance import command_line
 from mnist_exp.sweeps import recover as recovery
 from mnist_exp.sweeps import sweep as sweeps
@@ -26,9 +25,6 @@ from mnist_exp.sweeps.existing import failed_since
 from mnist_exp.sweeps.sweep import Postponed, Sweep, SweepPlan
 from mnist_exp.terminal import messages, tables
 from mnist_exp.tracking.protocols import Backend
-
-INTERRUPTED, TERMINATED = 130, 143
-"""What a shell reports of a command that Ctrl-C or SIGTERM ended."""
 
 AfterSweep = Callable[[Sweep], None]
 """Called with a sweep when its runs have ended, before its parent run does."""
@@ -55,14 +51,12 @@ class Command:
         argv: the command line, without the program's name.
         failed: number of jobs of this process that failed. The exit code goes by it if the store cannot be asked.
         began_ms: milliseconds since 1970.
-        ended_by: the signal that interrupted it; None if none did.
     """
 
     argv: list[str]
     after_sweep: AfterSweep | None = None
     failed: int = 0
     began_ms: int = field(default_factory=lambda: int(time.time() * 1000))
-    ended_by: int | None = None
 
     def run(self) -> int:
         """Run it; return the exit code."""
@@ -70,7 +64,7 @@ class Command:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise: the line a user sees and the exit code are ours
         interrupted.clear()
         for number in (signal.SIGINT, signal.SIGTERM):  # ended by either signal, a run is closed as KILLED
-            signal.signal(number, self._interrupt)
+            signal.signal(number, interrupt)
         code = self._attempt(lambda: run_hydra(self.argv, self.job, self.start), with_traceback=with_traceback)
         code = _later(code, self._attempt(lambda: messages.unsent(deliver()[0])))
         code = self._finalize(code)
@@ -96,7 +90,7 @@ class Command:
         if plan.sweep is None:
             _open_experiments(plan)
         elif not (plan.resume and _resumed(plan.sweep)):
-            sweep = preflight.begun_afresh(plan.sweep)
+            sweep = preflight.begun_afresh(plan.sweep) if plan.resume else plan.sweep
             _open_experiments(plan)
             _begin(sweep)
 
@@ -129,17 +123,11 @@ class Command:
         try:
             return step() or 0
         except KeyboardInterrupt:
-            return TERMINATED if self.ended_by == signal.SIGTERM else INTERRUPTED
+            return exit_code_of_interruption()
         except RunFailed:
             return RunFailed.exit_code  # shown when it happened
         except Exception as error:  # noqa: BLE001  see above
             return self.report(error, with_traceback=with_traceback)
-
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        """End what goes on, even if Python swallows the exception: training asks again before each epoch."""
-        self.ended_by = number
-        interrupted.set()
-        interrupt(number, frame)
 
     def _finalize(self, code: int) -> int:
         """Rank, report and close the sweep, if there is one; return the exit code."""

@@ -13,7 +13,7 @@ class LastSweep(NamedTuple):
 
     Attributes:
         parent: its parent run.
-        title: whose it is: ``your last sweep``, ``ana's last sweep``; ``the last sweep`` if only one person uses the store.
+        title: whose it is: ``your last sweep`` or ``ana's last sweep`` on a server, else ``the last sweep``.
     """
 
     parent: "Record"

@@ -98,7 +98,7 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> NDArray[Any]:
-    """Return one array of an ``.npz``: at most ``member.file_size`` bytes are unpacked for it, and none are unpickled."""
+    """Return one array of an ``.npz``. At most ``member.file_size`` bytes are unpacked, and none unpickled."""
     if member.file_size > MOST_BYTES:
         raise _too_large(path, name, member.file_size)
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others are unpacked in one piece
@@ -106,8 +106,8 @@ def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, 
     try:
         with archive.open(member) as stream:
             array: NDArray[Any] = npy.read_array(stream, allow_pickle=False)
-            if more := stream.read():  # at the end, the checksum is verified
-                raise DataError(f"{path}: {name} is damaged: {len(more):,} bytes follow the array in its header")
+            if stream.read(1):  # at the end, the checksum is verified
+                raise DataError(f"{path}: {name} is damaged: it holds more bytes than its header promises")
             return array
     except _UNREADABLE as error:
         raise DataError(f"{path}: {name} cannot be read: {_reason(error)}") from None

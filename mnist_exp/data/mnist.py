@@ -1,4 +1,4 @@
-"""The real MNIST: what identifies it, where Keras keeps it, where it is downloaded from."""
+"""The real MNIST: the digests that identify it, its place in Keras's cache, its download."""
 
 import os
 import tempfile
@@ -17,7 +17,7 @@ from mnist_exp.data.files import NAMES, Arrays, digest, read
 URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
 DOWNLOAD_TIMEOUT_S = 10.0
 DOWNLOAD_MOST_BYTES = 100_000_000
-"""Nine times the real one: whatever sends more is not it, and is not waited for."""
+"""Nine times the size of the real one: a longer download is not MNIST, and is broken off."""
 
 # SHA-256 of the four unpacked IDX files whose MD5 sums are the published 6bbc9ace, a25bea73, 2646ac64, 27ae3e4e.
 DIGESTS = {
@@ -29,12 +29,12 @@ DIGESTS = {
 
 
 def differing(arrays: Arrays) -> list[str]:
-    """The names of the arrays whose content is not MNIST's; empty for the real one."""
+    """Return the names of the arrays whose content is not MNIST's; empty for the real one."""
     return [name for name in NAMES if digest(arrays[name]) != DIGESTS[name]]
 
 
 def refusal(path: Path, differs: list[str], arrays: Arrays) -> DataError:
-    """The error for a file that should have been MNIST: it names each array that differs, and its shape."""
+    """Return the error for a file that should have been MNIST, with each array that differs and its shape."""
     what = ", ".join(f"{name} {list(arrays[name].shape)}" for name in differs)
     return DataError(
         f"{path} is not MNIST: {what} differs from the known content. "
@@ -43,18 +43,21 @@ def refusal(path: Path, differs: list[str], arrays: Arrays) -> DataError:
 
 
 def cached_or_downloaded() -> tuple[Arrays, Path]:
-    """MNIST from Keras's cache or, where that lacks it, from its download, kept in that cache.
+    """Read MNIST from Keras's cache, or download it into that.
+
+    Returns:
+        The arrays, and the file in the cache.
 
     Raises:
-        DataError: the cache has no sound copy and the download failed; a download that cannot start gives up
-            within ``DOWNLOAD_TIMEOUT_S``.
+        DataError: the cache has no intact copy and the download failed; one that cannot start fails after
+            ``DOWNLOAD_TIMEOUT_S``.
     """
     path = cache_path()
     if path.is_file():
         try:
             arrays = read(path)
         except DataError:
-            pass  # damaged, as an interrupted download leaves it: fetch it again
+            pass  # damaged, as by an interrupted download: fetch it again
         else:
             if not differing(arrays):
                 return arrays, path
@@ -62,16 +65,21 @@ def cached_or_downloaded() -> tuple[Arrays, Path]:
 
 
 def cache_path() -> Path:
-    """Where Keras keeps its copy: ``KERAS_HOME``, by default ``~/.keras``."""
+    """Return the file in Keras's cache, below ``KERAS_HOME``, by default ``~/.keras``."""
     home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
     return Path(home) / "datasets" / "mnist.npz"
 
 
 def download(url: str, target: Path, timeout_s: float = DOWNLOAD_TIMEOUT_S) -> Arrays:
-    """Fetch MNIST from ``url`` and keep it as ``target``, which appears only when its content was verified.
+    """Download MNIST from ``url`` to ``target``, which appears only when its content was verified.
+
+    Args:
+        url: an ``.npz`` file.
+        target: the file to write; its folder is created.
+        timeout_s: seconds until the server must have answered.
 
     Raises:
-        DataError: it could not be fetched, or what came is not MNIST. Nothing is left behind then.
+        DataError: the download failed, or its content is not MNIST. No file is left behind.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -94,17 +102,17 @@ def download(url: str, target: Path, timeout_s: float = DOWNLOAD_TIMEOUT_S) -> A
 
 
 def _connect(url: str, timeout_s: float) -> HTTPResponse:
-    """Open ``url`` within ``timeout_s`` in all.
+    """Open ``url`` within ``timeout_s`` in total.
 
-    A socket's own time limit counts for each address in turn and not at all for the look-up of the name,
-    so the opening runs in a thread that is waited for no longer than that.
+    A socket's own timeout holds for each address in turn, and not for resolving the name. So the opening runs in a
+    thread, and the thread is left alone after ``timeout_s``.
     """
     opened: Future[HTTPResponse] = Future()
 
     def opening() -> None:
         try:
             opened.set_result(urllib.request.urlopen(url, timeout=timeout_s))
-        except Exception as error:  # noqa: BLE001  whatever it is, it is raised again in the caller's thread
+        except Exception as error:  # noqa: BLE001  raised again in the caller's thread
             opened.set_exception(error)
 
     threading.Thread(target=opening, daemon=True).start()
@@ -116,6 +124,6 @@ def _connect(url: str, timeout_s: float) -> HTTPResponse:
 
 
 def _close_late(opened: "Future[HTTPResponse]") -> None:
-    """Nobody waits for this answer any more."""
+    """Close a connection that opened after the timeout."""
     if opened.exception() is None:
         opened.result().close()

@@ -24,7 +24,7 @@ _EXPLORATION = {
     "data/pixels.png": figures.pixels,
 }
 
-# Which weights predicted the test images, by ``training.keep``.
+# Which weights are evaluated on the test images, by ``training.keep``.
 _JUDGED = {"last": "after the last epoch", "best": "with the weights of the best epoch"}
 
 
@@ -82,7 +82,15 @@ def _explored(dataset: Dataset, path: str) -> bytes:
 
 
 def summary(history: History, kept: Epoch, test: Evaluation, seconds: float, parameters: int) -> dict[str, float]:
-    """The figures of the run as a whole, by metric name; ``kept`` is the epoch whose weights ``test`` judges."""
+    """Return the metrics of a run as a whole, by name.
+
+    Args:
+        history: its epochs.
+        kept: the epoch whose weights were evaluated.
+        test: their scores on the test images.
+        seconds: training time.
+        parameters: number of the model's parameters.
+    """
     best = history.best()
     return {
         "best/val_accuracy": best.scores["val_accuracy"],
@@ -98,7 +106,7 @@ def summary(history: History, kept: Epoch, test: Evaluation, seconds: float, par
 
 
 def evaluation_files(test: Evaluation, tracker: Tracker) -> None:
-    """The figures behind the test scores."""
+    """Log the confusion matrix and the classification report of the test images."""
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(["true \\ predicted", *range(len(test.confusion))])
@@ -108,7 +116,7 @@ def evaluation_files(test: Evaluation, tracker: Tracker) -> None:
 
 
 def range_test_reading(reading: RangeTest, job: Job, tracker: Tracker) -> None:
-    """What a range test suggests: metrics, a tag and a picture."""
+    """Log what a range test suggests: metrics, a tag and a picture."""
     if reading.suggestion:
         tracker.log_metrics(Measurement(reading.suggestion.metrics()))
     tracker.set_tags({"range_test": reading.sentence})
@@ -116,7 +124,7 @@ def range_test_reading(reading: RangeTest, job: Job, tracker: Tracker) -> None:
 
 
 def pictures(job: Job, split: Split, history: History, test: Evaluation, tracker: Tracker) -> None:
-    """The pictures that a team compares; at the root, where MLflow's compare view finds them."""
+    """Log the pictures that a team compares: at the root, where MLflow's compare view finds them."""
     pictures: dict[str, Callable[[], Figure]] = {
         "loss.png": lambda: figures.loss(history.series("loss"), history.series("val_loss"), job.name),
         "accuracy.png": lambda: figures.accuracy(history.series("accuracy"), history.series("val_accuracy"), job.name),
@@ -140,7 +148,7 @@ def note(
     seconds: float,
     reading: RangeTest | None,
 ) -> str:
-    """The run in a few lines of markdown, for the top of its page in the MLflow UI."""
+    """Return a run in a few lines of Markdown, for the top of its page in the MLflow UI."""
     config, job, dataset, split = prepared.config, prepared.job, prepared.dataset, prepared.split
     weakest = int(np.nanargmin(test.recall))
     lines = [
@@ -162,7 +170,7 @@ def note(
 
 
 def log_files(job: Job, tracker: Tracker) -> None:
-    """What was logged while the run went on; the log of an interrupted run stays beside that of its continuation."""
+    """Log the run's log files; the log of an interrupted run stays beside that of its continuation."""
     for file in sorted(job.output.glob("*.log")):
         name = f"{file.stem}-{job.resumed}{file.suffix}" if job.resumed else file.name
         tracker.log_artifact(f"log/{name}", redacted_file(file.read_bytes()))

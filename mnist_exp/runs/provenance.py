@@ -1,4 +1,4 @@
-"""Where a run came from: the code, the command, the machine, and how to run it again."""
+"""Where a run came from: the command and how to run it again, libraries, and the fingerprint of what it computes."""
 
 import hashlib
 import json
@@ -118,17 +118,17 @@ def _version(package: str) -> str:
         return "not installed"  # run from a checkout by its path
 
 
-# The code that a run's figures depend on; how they are tracked, drawn or compared changes none of them.
+# The code that a run's results depend on; how they are tracked, drawn or compared changes none of them.
 _CODE = ("config/*.py", "metrics.py", "data/*.py", "training/*.py")
 _LIBRARIES = ("tensorflow", "keras", "numpy", "scikit-learn")
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Digests of the four things; runs that agree in all of them are the same run.
+    """Four digests; runs that agree in all of them are the same run.
 
     Attributes:
-        config: the resolved config, without what changes no figure: where data lie, where runs are kept, ``resume``.
+        config: the resolved config, without what changes no result: where data and runs are kept, ``resume``.
         data: the data set's content.
         code: the modules that compute.
         libraries: their versions.
@@ -141,27 +141,27 @@ class Fingerprint:
 
     @property
     def digest(self) -> str:
-        """All four as one."""
+        """All four in one."""
         return _digest(asdict(self))
 
     def tags(self) -> dict[str, str]:
-        """What a run keeps of it."""
+        """Return it as a run's tags."""
         return {"fingerprint": self.digest, **{f"fingerprint.{name}": text for name, text in asdict(self).items()}}
 
     def differing(self, tags: Mapping[str, str]) -> list[str]:
-        """Which of the four are not those of the run with these tags."""
+        """Return the names of the digests that the run with these tags does not have."""
         return [name for name, text in asdict(self).items() if tags.get(f"fingerprint.{name}") != text]
 
 
 def fingerprint_of(config: RunConfig, dataset: Dataset) -> Fingerprint:
-    """The fingerprint of the run that ``config`` makes with ``dataset``."""
-    plain = {key: value for key, value in config.plain().items() if key != REPLICATE}  # its seeds say it all
+    """Return the fingerprint of the run of a config on a data set."""
+    plain = {key: value for key, value in config.plain().items() if key != REPLICATE}  # only its seeds matter
     plain["data"] = {key: value for key, value in plain["data"].items() if key not in ("name", "path")}
     return Fingerprint(_digest(plain), dataset.digest[:16], _code(), _libraries())
 
 
 def fingerprint_of_sweep(fingerprints: list[Fingerprint]) -> Fingerprint:
-    """The fingerprint of a sweep over those runs."""
+    """Return the fingerprint of a sweep from those of its runs, in any order."""
     first = fingerprints[0]
     return Fingerprint(_digest(sorted(each.config for each in fingerprints)), first.data, first.code, first.libraries)
 

@@ -56,7 +56,7 @@ def finalize(sweep: Sweep, *, interrupted: bool = False) -> FinalizedSweep:
             FAILED if not.
 
     Raises:
-        Postponed: the store is away, or does not have all of the runs yet. The parent run's journal has an entry for it.
+        Postponed: the store is away, or does not have all of the runs yet. Its journal is marked as unranked.
         Refused: the parent run was deleted.
     """
     now_ms = int(time.time() * 1000)

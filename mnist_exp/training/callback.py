@@ -183,8 +183,8 @@ class TrackingCallback(keras.callbacks.Callback):
 def _learning_rate(model: keras.Model | None) -> float | None:
     """Return the rate of the model's optimizer; None if it has none, or several."""
     try:
-        rate = model.optimizer.learning_rate
-    except (AttributeError, NotImplementedError, TypeError, ValueError):
+        rate = getattr(getattr(model, "optimizer", None), "learning_rate", None)
+    except (NotImplementedError, TypeError, ValueError):
         return None
     return _number(rate)
 

@@ -1,6 +1,6 @@
 """The real command on a real store. Each outcome is made once and looked at by many tests.
 
-Processes that import TensorFlow: the README's sweep (in conftest.py), a sweep that fails in part, real MNIST, a wheel.
+Processes of their own: the README's sweep (in conftest.py), a sweep that fails in part, a wheel.
 """
 
 import csv
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, REAL_MNIST, Checkout, Outcome, SweepStore, copy_project, needs_real_mnist
+from conftest import PROJECT, REAL_MNIST, Checkout, Program, SweepStore, needs_real_mnist
 
 from mnist_exp.config.replicate import SOURCES
 from mnist_exp.tracking import queries
@@ -148,14 +148,13 @@ def test_a_job_that_fails_is_told_at_once_and_the_others_still_run(checkout: Che
 
 
 @needs_real_mnist
-def test_real_mnist_is_verified_named_and_learnt(checkout: Checkout, tmp_path: Path) -> None:
-    outcome = checkout.run(
-        *("experiment=model_3", "training.epochs=6", "lr.epochs_per_decade=2", "data.limit=6000"),
-        MNIST_EXP_DATA=str(REAL_MNIST),
-    )
+def test_real_mnist_is_verified_named_and_learnt(program: Program, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MNIST_EXP_DATA", str(REAL_MNIST))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    outcome = program("experiment=model_3", "training.epochs=6", "lr.epochs_per_decade=2", "data.limit=6000")
     assert outcome.code == 0, outcome.err
     assert outcome.out.startswith("data: mnist, 60,000 training and 10,000 test images (sha256 c6558067)")
-    client = connect(checkout.uri)
+    client = connect(uri)
     experiment = client.get_experiment_by_name("mnist")
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
@@ -185,36 +184,3 @@ def test_a_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
     assert (elsewhere / "mlruns" / "mlflow.db").is_file()
     assert (elsewhere / "outputs").is_dir()
     assert not (site / "mlruns").exists()
-
-
-@pytest.fixture(scope="module")
-def quick_reproduction(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, Outcome]:
-    """Two replicates and two epochs of each model, on the embedded digits."""
-    checkout = copy_project(tmp_path_factory.mktemp("reproduction") / "my project")
-    return checkout, checkout.run("reproduce", "--quick", "--data", "digits", program="mnist_exp.commands.cli")
-
-
-class TestReproduction:
-    def test_every_claim_is_answered_and_what_it_is_not_is_said(
-        self, quick_reproduction: tuple[Checkout, Outcome]
-    ) -> None:
-        _, outcome = quick_reproduction
-        assert outcome.code == 0, outcome.err
-        for number in range(1, 7):
-            assert re.search(rf"^ *{number}\. .*open: too few replicates", outcome.out, re.MULTILINE)
-        assert "Two epochs of each model: this shows that it runs, and reproduces nothing." in outcome.out
-        assert "Trained on digits, not on the published data, which are MNIST." in outcome.out
-
-    def test_page_and_verdicts_are_kept_on_the_parent(
-        self, quick_reproduction: tuple[Checkout, Outcome], tmp_path: Path
-    ) -> None:
-        checkout, _ = quick_reproduction
-        client = connect(checkout.uri)
-        parent = queries.latest_sweep(open_backend(client.tracking_uri))
-        assert parent is not None
-        assert len(queries.children(open_backend(client.tracking_uri), parent.run_id)) == 12
-        folder = Path(client.download_artifacts(parent.run_id, "sweep", str(tmp_path)))
-        said = json.loads((folder / "verdicts.json").read_text())
-        assert len(said["claims"]) == 6
-        assert len(said["caveats"]) == 2
-        assert "held against what was published" in (folder / "reproduction.html").read_text()

@@ -1,16 +1,23 @@
 """``mnist-exp reproduce``: what it judges and keeps, and the arguments that it refuses."""
 
 import json
+import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
+from conftest import run_here
 
 from commands.conftest import MnistExp
 from mnist_exp.analysis import claims
 from mnist_exp.app import application
 from mnist_exp.base.errors import ConfigError
 from mnist_exp.commands import cli, reproduce
+from mnist_exp.tracking import queries
+from mnist_exp.tracking.mlflow.backend import open_backend
+from mnist_exp.tracking.mlflow.client import connect
 from mnist_exp.tracking.protocols import Record
 
 
@@ -47,7 +54,7 @@ def test_overrides_that_change_the_replicates_are_refused(
 def test_what_resumes_it_is_shown_after_an_interruption_alone(
     mnist_exp: MnistExp, monkeypatch: pytest.MonkeyPatch, code: int, hints: int
 ) -> None:
-    given = []
+    given: list[str] = []
 
     def main(argv: Sequence[str], after_sweep: object) -> int:
         assert after_sweep is not None
@@ -68,3 +75,27 @@ def test_what_resumes_it_is_shown_after_an_interruption_alone(
     hint = "mnist-exp reproduce --quick --data digits training.batch_size=64 resume=true"
     assert shown.err.count(hint) == hints
     assert sys.argv == before
+
+
+@pytest.mark.slow
+def test_every_claim_is_answered_and_what_it_is_not_is_said(
+    mnist_exp: MnistExp, new_store: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One replicate and two epochs of each model, on the embedded digits."""
+    run_here(monkeypatch, tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", new_store(tmp_path / "store"))
+    shown = mnist_exp("reproduce", "--quick", "--replicates", "1", "--data", "digits")
+    assert shown.code == 0, shown.err
+    for number in range(1, 7):
+        assert re.search(rf"^ *{number}\. .*open: too few replicates", shown.out, re.MULTILINE)
+    assert "Two epochs of each model: this shows that it runs, and reproduces nothing." in shown.out
+    assert "Trained on digits, not on the published data, which are MNIST." in shown.out
+
+    backend = open_backend(os.environ["MLFLOW_TRACKING_URI"])
+    parent = queries.latest_sweep(backend)
+    assert parent is not None
+    assert len(queries.children(backend, parent.run_id)) == 6
+    page = Path(connect(backend.uri).download_artifacts(parent.run_id, "sweep", str(tmp_path)))
+    verdicts = json.loads((page / "verdicts.json").read_text())
+    assert (len(verdicts["claims"]), len(verdicts["caveats"])) == (6, 2)
+    assert "held against what was published" in (page / "reproduction.html").read_text()

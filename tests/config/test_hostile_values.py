@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import Checkout
+from conftest import Program
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -122,18 +122,21 @@ def test_of_a_long_value_enough_is_told_to_know_it_by() -> None:
 
 
 @pytest.mark.slow
-def test_a_run_with_hostile_values_is_kept_whole_and_shown_short(checkout: Checkout) -> None:
+def test_a_run_with_hostile_values_is_kept_whole_and_shown_short(
+    program: Program, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """More than a param, a tag, a name or a line of a screen holds."""
-    path = checkout.root / "a = 'b' <script> $x_{ [red].npz"
+    path = tmp_path / "a = 'b' <script> $x_{ [red].npz"
     np.savez(path, **datasets.embedded_digits())  # type: ignore[arg-type]
     escaped = str(path).replace("'", "\\'")
     long = f"tracking.uri='{'x' * 10_000}\x1b[31m\n=\"<b>\"'"
     given = [long, f"data.path='{escaped}'", "data.limit=100", "training.epochs=1", "tracking.experiment='ü / ..'"]
-    said = checkout.run(*given, MLFLOW_TRACKING_URI=checkout.uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    said = program(*given)
     assert said.code == 0, said.err
     assert "\x1b" not in said.out + said.err
     assert max(map(len, said.out.splitlines())) <= 1100
-    client = connect(checkout.uri)
+    client = connect(uri)
     experiment = client.get_experiment_by_name("ü / ..")
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])

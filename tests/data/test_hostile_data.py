@@ -92,28 +92,21 @@ class TestNpz:
     @pytest.mark.parametrize(
         ("name", "content", "said"),
         [
-            ("x_train", npy((10**9, 28, 28), b""), "x_train must hold at most 1,000,000 images of 28x28 or labels"),
-            ("x_train", npy((2**40, 2**40, 2**40), b""), "x_train must hold at most 1,000,000 images"),
-            ("y_train", npy((10**12,), b""), "y_train must hold at most 1,000,000 images of 28x28 or labels"),
-            ("x_train", npy((1_000_000, 28, 28), b"\0" * 784), "promises 784,000,000 bytes, it holds 784"),
-            (
-                "x_train",
-                npy((1, 28, 28), b"\0" * 785),
-                "x_train is damaged: its header promises 784 bytes, it holds 785",
-            ),
-            ("x_train", npy((-3, 28, 28), b""), "x_train is damaged: its header promises -2,352 bytes"),
+            ("x_train", npy((10**9, 28, 28), b""), "x_train cannot be read"),
+            ("x_train", npy((2**40, 2**40, 2**40), b""), "x_train cannot be read"),
+            ("y_train", npy((10**12,), b""), "y_train cannot be read"),
+            ("x_train", npy((1_000_000, 28, 28), b"\0" * 784), "x_train cannot be read"),
+            ("x_train", npy((1, 28, 28), b"\0" * 785), "x_train is damaged: it holds more bytes than its header"),
+            ("x_train", npy((-3, 28, 28), b""), "x_train cannot be read"),
             ("x_train", npy((-3, -28, 28), b"\0" * 2352), "x_train cannot be read"),
-            (
-                "x_train",
-                npy((3, 28, 28), b"", "<f8"),
-                "x_train must be uint8 [N, 28, 28]. Received: float64 [3, 28, 28]",
-            ),
-            ("y_train", npy((3,), b"\0" * 30, "|S1000000000"), "y_train must be integers [N], a label for each image"),
+            ("x_train", npy((3, 28, 28), b"", "<f8"), "x_train cannot be read"),
+            ("y_train", npy((3,), b"\0" * 30, "|S1000000000"), "y_train cannot be read"),
+            ("y_train", npy((3,), b"\0" * 30, "|S10"), "y_train must be integers [3], a label for each image"),
             ("y_train", npy((3,), struct.pack("<3d", 1, float("nan"), 2), "<f8"), "y_train must be integers [3]"),
-            ("y_train", npy((3,), b"abc", "|O"), "y_train cannot be read: it holds pickled objects"),
+            ("y_train", npy((3,), b"abc", "|O"), "y_train cannot be read: Object arrays cannot be loaded"),
             ("y_train", b"\x80\x04K\x01.", "y_train cannot be read"),
             ("y_train", b"", "y_train cannot be read"),
-            ("y_train", b"\x93NUMPY\x09\x00" + b"\0" * 90, "y_train cannot be read: its version of NumPy's format"),
+            ("y_train", b"\x93NUMPY\x09\x00" + b"\0" * 90, "y_train cannot be read"),
             ("y_train", b"\x93NUMPY\x01\x00\xff\xff" + b"[" * 65535, "y_train cannot be read"),
         ],
     )
@@ -122,10 +115,15 @@ class TestNpz:
     ) -> None:
         assert said in refused(zipped(tmp_path, {name: content}))
 
-    def test_a_zip_bomb_is_known_by_what_it_promises(self, tmp_path: Path) -> None:
-        path = zipped(tmp_path, {"x_train": npy((400_000, 28, 28), b"\0" * (400_000 * 784 + 1))})
-        assert path.stat().st_size < 1 << 20
-        assert "it holds 313,600,001" in refused(path)
+    def test_a_zip_bomb_is_known_by_its_size(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(files, "MOST_BYTES", 1 << 20)
+        path = zipped(tmp_path, {"x_train": npy((2_000, 28, 28), b"\0" * (2_000 * 784))})
+        assert path.stat().st_size < 1 << 14
+        assert "x_train must have at most 1,048,576 bytes" in refused(path)
+
+    def test_of_a_bomb_no_more_is_unpacked_than_its_header_promises(self, tmp_path: Path) -> None:
+        path = zipped(tmp_path, {"x_train": npy((3, 28, 28), b"\0" * (300 << 20))})
+        assert "x_train is damaged: it holds more" in refused(path)
 
     def test_a_bomb_that_understates_its_size_is_damaged(self, tmp_path: Path) -> None:
         honest = npy((3, 28, 28), b"\0" * (50 << 20))
@@ -143,7 +141,7 @@ class TestNpz:
         content = bytearray(path.read_bytes())
         content[content.index(b"PK\x01\x02") + 8] |= 1
         path.write_bytes(content)
-        assert "x_train cannot be read: it is encrypted" in refused(path)
+        assert "is encrypted" in refused(path)
 
     def test_members_in_folders_are_no_arrays(self, tmp_path: Path) -> None:
         with zipfile.ZipFile(tmp_path / "own.npz", "w") as archive:
@@ -168,7 +166,7 @@ class TestIdx:
     @pytest.mark.parametrize(
         ("header", "said"),
         [
-            (struct.pack(">HBB3I", 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1), "at most 1,000,000 images of 28x28"),
+            (struct.pack(">HBB3I", 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1), "at most 784,000,000 bytes"),
             (struct.pack(">HBB3I", 0, 8, 3, 1_000_000, 28, 28), "promises 784,000,000 bytes, it holds only 0"),
             (struct.pack(">HBB255I", 0, 8, 255, *[1] * 255), "no IDX file of bytes with one or three axes"),
             (struct.pack(">HBB3I", 0, 13, 3, 3, 28, 28), "no IDX file of bytes"),

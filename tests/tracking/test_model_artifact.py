@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
-from mlflow.pyfunc import PyFuncModel, scoring_server
+from mlflow.pyfunc import scoring_server
 
 from mnist_exp.config.schema import RunConfig
 from mnist_exp.data import datasets
@@ -53,13 +53,14 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Saved:
 
 
 @pytest.fixture(scope="module")
-def served(saved: Saved) -> PyFuncModel:
+def served(saved: Saved) -> Any:
     return mlflow.pyfunc.load_model(str(saved.folder))
 
 
-def answer(served: PyFuncModel, pixels: Any) -> Any:
+def answer(served: Any, pixels: Any) -> Any:
     """What `mlflow models serve` answers: its own handler of a request."""
-    response = scoring_server.invocations(
+    server: Any = scoring_server
+    response = server.invocations(
         json.dumps({"instances": pixels.tolist()}), "application/json", served, served.metadata.get_input_schema()
     )
     assert response.status == 200
@@ -82,7 +83,7 @@ def test_it_trains_on_with_its_optimizer(saved: Saved) -> None:
     assert int(loaded.optimizer.iterations) == steps + 1
 
 
-def test_raw_pixels_are_answered_with_its_probabilities(saved: Saved, served: PyFuncModel) -> None:
+def test_raw_pixels_are_answered_with_its_probabilities(saved: Saved, served: Any) -> None:
     images = saved.split.test.images[:5]
     expected = saved.model.predict(images, verbose=0)
     assert np.array_equal(served.predict(images), expected)
@@ -95,17 +96,18 @@ def test_raw_pixels_are_answered_with_its_probabilities(saved: Saved, served: Py
     [lambda pixels: pixels / 255, lambda pixels: (pixels / 255 - 0.1307) / 0.3081, lambda pixels: pixels // 255],
     ids=["0 to 1", "standardised", "0 and 1"],
 )
-def test_pixels_of_another_scale_are_refused(saved: Saved, served: PyFuncModel, scaled: Callable[[Any], Any]) -> None:
+def test_pixels_of_another_scale_are_refused(saved: Saved, served: Any, scaled: Callable[[Any], Any]) -> None:
     images = scaled(saved.split.test.images[:5])
     with pytest.raises(MlflowException) as refused:
         answer(served, images)
-    assert refused.value.get_http_status_code() == 400
-    assert "pixels_must_be_0_to_255" in refused.value.serialize_as_json()
+    error: Any = refused.value
+    assert error.get_http_status_code() == 400
+    assert "pixels_must_be_0_to_255" in error.serialize_as_json()
     with pytest.raises((MlflowException, tf.errors.InvalidArgumentError)):  # of floats it refuses the type
         served.predict(images)
 
 
-def test_a_blank_image_among_others_is_none_of_another_scale(saved: Saved, served: PyFuncModel) -> None:
+def test_a_blank_image_among_others_is_none_of_another_scale(saved: Saved, served: Any) -> None:
     images = saved.split.test.images[:2].copy()
     images[0] = 0
     assert np.array_equal(served.predict(images), saved.model.predict(images, verbose=0))

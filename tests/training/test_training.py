@@ -172,15 +172,13 @@ class TestEngines:
 
     def test_images_of_another_shape_and_more_classes(self, composed: Composed) -> None:
         random = np.random.default_rng(0)
-        parts = [
-            Examples(random.integers(0, 256, (48, 12, 20), dtype=np.uint8), np.arange(48, dtype=np.uint8) % 24)
-            for _ in range(3)
-        ]
+        images, labels = random.integers(0, 256, (48, 12, 20), dtype=np.uint8), np.arange(48, dtype=np.uint8) % 24
+        part = Examples(images, labels)
         for overrides in ([], ["training.engine=keras"], ["model=cnn", "model.kernel_size=3"]):
             config = composed("training.epochs=1", *overrides)
-            model = engine.train(config, Split(*parts, classes=24), [])
+            model = engine.train(config, Split(part, part, part, classes=24), [])
             assert model.input_shape == (None, 12, 20)
-            assert engine.predict(model, parts[2].images).shape == (48, 24)
+            assert engine.predict(model, images).shape == (48, 24)
 
     def test_a_run_of_the_same_shape_compiles_nothing(self, composed: Composed) -> None:
         base = ("data.limit=400", "training.epochs=2", "model.units=5")
