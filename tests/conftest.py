@@ -223,14 +223,14 @@ class SweepStore:
 
 @pytest.fixture(scope="session")
 def sweep_store(tmp_path_factory: pytest.TempPathFactory) -> SweepStore:
-    """Runs the README's sweep once for all tests that look at it: one process that imports TensorFlow."""
+    """Runs the README's sweep once for all tests that look at it, from a folder below the project."""
     from mnist_exp.tracking import queries
     from mnist_exp.tracking.mlflow.backend import open_backend
     from mnist_exp.tracking.mlflow.client import connect
 
     def run(folder: Path) -> None:
         sweep = ("-m", "model.units=4,10", "optimizer.lr=0.001,0.01", "data=digits")
-        outcome = copy_project(folder / "my project").run(*sweep)
+        outcome = copy_project(folder / "my project").run(*sweep, folder="conf")
         (folder / "outcome.json").write_text(json.dumps(asdict(outcome)))
 
     folder = made_once(tmp_path_factory, "sweep", run)

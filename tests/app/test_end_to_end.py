@@ -1,6 +1,6 @@
 """The real command on a real store. Each outcome is made once and looked at by many tests.
 
-Processes of their own: the README's sweep (in conftest.py), a sweep that fails in part, a wheel.
+Processes of their own: the README's sweep (in conftest.py), a wheel.
 """
 
 import csv
@@ -117,6 +117,10 @@ class TestReadmeSweep:
         assert "ui" in out.splitlines()[-1]
         assert out.count("✓") == 4
 
+    def test_its_store_is_the_projects_whatever_folder_it_was_started_in(self, sweep_store: SweepStore) -> None:
+        assert (sweep_store.checkout.root / "mlruns" / "mlflow.db").is_file()
+        assert not (sweep_store.checkout.root / "conf" / "mlruns").exists()
+
     def test_the_folder_can_be_moved(self, sweep_store: SweepStore, tmp_path: Path) -> None:
         moved = tmp_path / "moved"
         shutil.copytree(sweep_store.checkout.root / "mlruns", moved / "mlruns")
@@ -128,23 +132,23 @@ class TestReadmeSweep:
         assert Path(client.get_logged_model(model.model_id).artifact_location, "MLmodel").is_file()
 
 
-def test_a_job_that_fails_is_told_at_once_and_the_others_still_run(checkout: Checkout) -> None:
-    """From a folder below the project, so that it also shows that the store stays the project's."""
+def test_a_job_that_fails_is_told_at_once_and_the_others_still_run(
+    program: Program, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     overrides = ("data=digits", "optimizer=sgd", "optimizer.lr=1e30,0.01", "training.epochs=1")
-    outcome = checkout.run("-m", *overrides, folder="conf")
+    outcome = program("-m", *overrides)
     assert outcome.code == 1
     assert "✗ run 1 of 2 failed (data=digits optimizer=sgd optimizer.lr=1e+30 training.epochs=1)" in outcome.err
     assert "the loss of epoch 1 is nan at learning rate 1e+30" in outcome.err
     assert len(outcome.err.splitlines()) == 1
     assert "✓ 2/2 optimizer.lr=0.01" in outcome.out
-    client = connect(checkout.uri)
-    parent = queries.latest_sweep(open_backend(client.tracking_uri))
+    backend = open_backend(uri)
+    parent = queries.latest_sweep(backend)
     assert parent is not None
     assert parent.status == "FAILED"
     assert (parent.metrics["jobs/finished"], parent.metrics["jobs/failed"]) == (1, 1)
-    statuses = [child.status for child in queries.children(open_backend(client.tracking_uri), parent.run_id)]
-    assert statuses == ["FAILED", "FINISHED"]
-    assert not (checkout.root / "conf" / "mlruns").exists()
+    assert [child.status for child in queries.children(backend, parent.run_id)] == ["FAILED", "FINISHED"]
 
 
 @needs_real_mnist
