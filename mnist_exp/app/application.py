@@ -126,6 +126,8 @@ class Command:
             return exit_code_of_interruption()
         except RunFailed:
             return RunFailed.exit_code  # shown when it happened
+        except SystemExit as left:  # by Hydra's flags, and by our callback if nothing may start
+            return left.code if isinstance(left.code, int) else int(left.code is not None)
         except Exception as error:  # noqa: BLE001  see above
             return self.report(error, with_traceback=with_traceback)
 

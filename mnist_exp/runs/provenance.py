@@ -39,10 +39,13 @@ def rerun_command(config: RunConfig, dataset: Dataset, overrides: Sequence[str])
         dataset: what it learned from: MNIST and the embedded digits are named, any other is found by its path.
         overrides: the overrides that made the run, as they were typed.
     """
+    keys = [key_of(override) for override in overrides]
     words = list(overrides)
     if dataset.name in ("mnist", "digits"):
-        words = [f"data={dataset.name}", *(each for each in words if key_of(each) != "data")]
-    elif config.data.path is not None and "data.path" not in map(key_of, words):
+        named = f"data={dataset.name}"
+        words = [named if key == "data" else word for key, word in zip(keys, words, strict=True)]
+        words += [] if "data" in keys else [named]
+    elif config.data.path is not None and "data.path" not in keys:
         words.append(_override("data.path", config.data.path))
     return command_line(words)
 

@@ -62,9 +62,21 @@ class TestReadmeSweep:
         for child in sweep_store.children:
             found = {entry.path for entry in client.list_artifacts(child.run_id)}
             assert {"loss.png", "accuracy.png", "lr.png", "confusion_matrix.png"} <= found
-            assert {"config", "data", "evaluation", "log", "provenance"} <= found
+            assert {"config", "evaluation", "log", "provenance"} <= found
+            assert "data" not in found, "its pictures are the same for all runs"
             config = {entry.path for entry in client.list_artifacts(child.run_id, "config")}
             assert config == {"config/config.yaml", "config/hydra.yaml", "config/overrides.yaml"}
+
+    def test_what_is_the_same_for_all_runs_is_kept_by_the_parent(self, sweep_store: SweepStore) -> None:
+        client = connect(sweep_store.uri)
+        found = {
+            each.path for name in ("data", "provenance") for each in client.list_artifacts(sweep_store.parent, name)
+        }
+        assert found == {
+            *("data/samples.png", "data/class_counts.png", "data/pixels.png", "provenance/environment.txt"),
+        }
+        assert "version.keras" in client.get_run(sweep_store.parent).data.tags
+        assert not [key for child in sweep_store.children for key in child.tags if key.startswith("version.")]
 
     def test_the_table_is_ranked_and_shows_only_what_differs(self, sweep_store: SweepStore) -> None:
         out = sweep_store.outcome.out

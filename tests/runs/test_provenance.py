@@ -103,15 +103,17 @@ class TestKnownData:
     """MNIST is verified by its digest, and the digits are embedded: their name says which data they are."""
 
     @pytest.mark.parametrize("name", ["mnist", "digits"])
-    @pytest.mark.parametrize("given", [(), ("data=auto",)])
+    @pytest.mark.parametrize(
+        ("overrides", "words"), [(["seed=1"], "seed=1 data={}"), (["data=auto", "seed=1"], "data={} seed=1")]
+    )
     def test_they_are_named_and_found_anew(
-        self, composed: Composed, monkeypatch: pytest.MonkeyPatch, name: str, given: tuple[str, ...]
+        self, composed: Composed, monkeypatch: pytest.MonkeyPatch, name: str, overrides: list[str], words: str
     ) -> None:
         if name == "mnist":
             monkeypatch.setenv("MNIST_EXP_DATA", "/somewhere/mnist.npz")
         config = composed("data=auto", "seed=1")
-        command = rerun_command(config, dataset(name), (*given, "seed=1"))
-        assert command == f"python -m mnist_exp data={name} seed=1"
+        command = rerun_command(config, dataset(name), overrides)
+        assert command == f"python -m mnist_exp {words.format(name)}"
         again = to_run_config(compose(shlex.split(command)[3:]))
         assert again.data.name == name
         assert replace(again, data=replace(again.data, name="auto")) == config

@@ -201,7 +201,7 @@ def test_where_it_came_from_is_in_its_tags(tracker: MemoryTracker) -> None:
     assert tracker.tags["version.tensorflow"].startswith("2.")
     assert {"command", "host", "version.python"} <= set(tracker.tags)
     script = tracker.artifacts["provenance/rerun.sh"].decode()
-    assert "python -m mnist_exp data=digits model.units=6 optimizer.lr=0.01" in script
+    assert "python -m mnist_exp model.units=6 optimizer.lr=0.01 data=digits" in script
     assert "of the test images right" in tracker.tags["mlflow.note.content"]
 
 
