@@ -35,6 +35,7 @@ def build_model(
         normalize: whether the first layer divides pixels by 255.
         seed: of the weights.
     """
+    # Keras would number the layers of all models of a process; TensorFlow keeps 36 kB for every name of a variable.
     draws = random.Random(seed)  # the same numbers that Keras would draw after keras.utils.set_random_seed(seed)
 
     def weights() -> keras.initializers.Initializer:
@@ -44,11 +45,13 @@ def build_model(
     scaled = keras.layers.Rescaling(1 / 255 if normalize else 1.0, name="normalize")(inputs)
     match config:
         case MlpConfig():
-            hidden = keras.layers.Flatten()(scaled)
-            for _ in range(config.layers):
-                hidden = keras.layers.Dense(config.units, config.activation, kernel_initializer=weights())(hidden)
+            hidden = keras.layers.Flatten(name="flatten")(scaled)
+            for number in range(1, config.layers + 1):
+                hidden = keras.layers.Dense(
+                    config.units, config.activation, kernel_initializer=weights(), name=f"dense_{number}"
+                )(hidden)
         case CnnConfig():
-            hidden = keras.layers.Reshape((*shape, 1))(scaled)
+            hidden = keras.layers.Reshape((*shape, 1), name="one_channel")(scaled)
             for block in range(config.layers):
                 hidden = keras.layers.Conv2D(
                     config.filters * 2**block,
@@ -56,10 +59,13 @@ def build_model(
                     padding="same",
                     activation=config.activation,
                     kernel_initializer=weights(),
+                    name=f"convolution_{block + 1}",
                 )(hidden)
-                hidden = keras.layers.MaxPooling2D()(hidden)
-            hidden = keras.layers.Flatten()(hidden)
-            hidden = keras.layers.Dense(config.units, config.activation, kernel_initializer=weights())(hidden)
+                hidden = keras.layers.MaxPooling2D(name=f"pooling_{block + 1}")(hidden)
+            hidden = keras.layers.Flatten(name="flatten")(hidden)
+            hidden = keras.layers.Dense(config.units, config.activation, kernel_initializer=weights(), name="dense")(
+                hidden
+            )
     outputs = keras.layers.Dense(classes, "softmax", kernel_initializer=weights(), name="digits")(hidden)
     return keras.Model(inputs, outputs, name=config.name)
 
@@ -68,11 +74,11 @@ def build_optimizer(config: AdamConfig | SgdConfig | RmspropConfig) -> keras.Opt
     """Build the Keras optimizer, at its base rate."""
     match config:
         case AdamConfig():
-            return keras.optimizers.Adam(config.lr, config.beta_1, config.beta_2, config.epsilon)
+            return keras.optimizers.Adam(config.lr, config.beta_1, config.beta_2, config.epsilon, name="adam")
         case SgdConfig():
-            return keras.optimizers.SGD(config.lr, config.momentum, config.nesterov)
+            return keras.optimizers.SGD(config.lr, config.momentum, config.nesterov, name="sgd")
         case RmspropConfig():
-            return keras.optimizers.RMSprop(config.lr, config.rho, config.momentum, config.epsilon)
+            return keras.optimizers.RMSprop(config.lr, config.rho, config.momentum, config.epsilon, name="rmsprop")
 
 
 def schedule(config: RunConfig) -> Callable[[int], float]:

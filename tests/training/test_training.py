@@ -24,6 +24,8 @@ from mnist_exp.training import compiled, engine, networks
 from mnist_exp.training.callback import TrackingCallback
 
 Composed = Callable[..., RunConfig]
+SMALL = "data.limit=300"
+"""For runs that may have one shape: a program is compiled once for all of them."""
 
 
 def trained(config: RunConfig) -> tuple[MemoryTracker, keras.Model]:
@@ -41,7 +43,7 @@ def weights(model: keras.Model) -> list[bytes]:
 
 
 def test_every_epoch_is_logged_with_the_rate_it_ran_with(composed: Composed) -> None:
-    config = composed("lr=step", "lr.every=1", "lr.factor=0.5", "optimizer.lr=0.5", "training.epochs=3")
+    config = composed(SMALL, "lr=step", "lr.every=1", "lr.factor=0.5", "optimizer.lr=0.5", "training.epochs=3")
     tracker, _ = trained(config)
     assert tracker.metrics["lr"] == {1: 0.5, 2: 0.25, 3: 0.125}
     assert set(tracker.metrics) == set(metrics.per_epoch())
@@ -49,7 +51,7 @@ def test_every_epoch_is_logged_with_the_rate_it_ran_with(composed: Composed) -> 
 
 
 def test_the_same_config_gives_the_same_bits(composed: Composed) -> None:
-    config = composed("training.epochs=2", "data.limit=300")
+    config = composed("training.epochs=2", SMALL)
     (first, first_model), (second, second_model) = trained(config), trained(config)
     assert weights(first_model) == weights(second_model)
     first.metrics.pop("epoch_seconds"), second.metrics.pop("epoch_seconds")
@@ -57,7 +59,7 @@ def test_the_same_config_gives_the_same_bits(composed: Composed) -> None:
 
 
 def test_the_seed_sets_the_weights_and_the_order_seed_the_batches(composed: Composed) -> None:
-    base = ("training.epochs=1", "data.limit=300")
+    base = ("training.epochs=1", SMALL)
     outcomes = [weights(trained(composed(*base, *more))[1]) for more in ((), ("seed=1",), ("training.order_seed=1",))]
     assert len({tuple(each) for each in outcomes}) == 3
 
@@ -80,7 +82,7 @@ def test_each_epoch_shows_every_image_once_the_last_batch_being_smaller(composed
 
 
 def test_early_stopping_is_off_by_default_and_stops_when_asked(composed: Composed) -> None:
-    stuck = ("training.epochs=6", "optimizer.lr=1e-12", "data.limit=100")
+    stuck = ("training.epochs=6", "optimizer.lr=1e-12", SMALL)
     assert len(trained(composed(*stuck))[0].metrics["loss"]) == 6
     patient = ("training.early_stopping.patience=2", "training.early_stopping.monitor=val_accuracy")
     assert len(trained(composed(*stuck, *patient))[0].metrics["loss"]) == 3
@@ -90,7 +92,7 @@ def test_early_stopping_is_off_by_default_and_stops_when_asked(composed: Compose
 @pytest.mark.parametrize(("keep", "epoch"), [("last", 4), ("best", 2)])
 def test_the_weights_of_the_asked_for_epoch_are_kept(composed: Composed, training: str, keep: str, epoch: int) -> None:
     config = composed(
-        *("data.limit=300", "seed=17", "training.order_seed=17", "data.split_seed=17", "optimizer=sgd"),
+        *(SMALL, "seed=17", "training.order_seed=17", "data.split_seed=17", "optimizer=sgd"),
         *("optimizer.lr=0.3", "training.epochs=4", f"training.engine={training}", f"training.keep={keep}"),
     )
     tracker, model = trained(config)
@@ -103,7 +105,7 @@ def test_the_weights_of_the_asked_for_epoch_are_kept(composed: Composed, trainin
 
 
 def test_of_epochs_with_equal_accuracy_the_earliest_is_kept(composed: Composed) -> None:
-    base = ("data.limit=100", "optimizer=sgd", "optimizer.lr=1e-5")
+    base = (SMALL, "optimizer=sgd", "optimizer.lr=1e-5")
     tracker, best = trained(composed(*base, "training.epochs=3", "training.keep=best"))
     assert len(set(tracker.metrics["val_accuracy"].values())) == 1
     assert weights(best) == weights(trained(composed(*base, "training.epochs=1"))[1])
@@ -112,13 +114,13 @@ def test_of_epochs_with_equal_accuracy_the_earliest_is_kept(composed: Composed) 
 
 def test_a_loss_that_is_no_number_ends_training_after_it_was_logged(composed: Composed) -> None:
     with pytest.raises(Diverged, match="the loss of epoch 1 is nan at learning rate 1e[+]30: lower optimizer.lr"):
-        trained(composed("optimizer=sgd", "optimizer.lr=1e30", "training.epochs=3"))
+        trained(composed(SMALL, "optimizer=sgd", "optimizer.lr=1e30", "training.epochs=3"))
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "rmsprop"])
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 def test_every_model_learns_with_every_optimizer(composed: Composed, model: str, optimizer: str) -> None:
-    config = composed(f"model={model}", "model.units=16", f"optimizer={optimizer}", "training.epochs=3")
+    config = composed(f"model={model}", "model.units=10", f"optimizer={optimizer}", "training.epochs=3")
     losses = list(trained(config)[0].metrics["loss"].values())
     assert losses[-1] < losses[0]
 
@@ -129,8 +131,9 @@ class TestEngines:
     # an image of 300 changes sides.
     LOSS, ACCURACY = 1e-4, 1 / 300
 
-    @pytest.mark.parametrize("batch_size", [32, 50], ids=["with a smaller last batch", "with full batches"])
-    @pytest.mark.parametrize("optimizer", ["adam", "sgd", "rmsprop"])
+    @pytest.mark.parametrize(
+        ("optimizer", "batch_size"), [("adam", 32), ("sgd", 32), ("rmsprop", 32), ("adam", 50)], ids=str
+    )
     def test_both_give_the_same_figures(self, composed: Composed, optimizer: str, batch_size: int) -> None:
         config = composed(
             *(f"optimizer={optimizer}", "optimizer.lr=0.002", f"training.batch_size={batch_size}"),
@@ -146,7 +149,7 @@ class TestEngines:
 
     def test_both_return_a_compiled_model_that_evaluates_as_it_was_validated(self, composed: Composed) -> None:
         for training in ("compiled", "keras"):
-            config = composed("data.limit=300", "training.epochs=2", f"training.engine={training}")
+            config = composed(SMALL, "training.epochs=2", f"training.engine={training}")
             tracker, model = trained(config)
             validation = datasets.split(datasets.load(config.data), config.data).validation
             scores = model.evaluate(validation.images, validation.labels, verbose=0, return_dict=True)
@@ -155,7 +158,7 @@ class TestEngines:
             assert int(model.optimizer.iterations) == 2 * math.ceil(240 / 32), "the optimizer has its state"
 
     def test_a_callback_that_set_the_first_epoch_leaves_no_trace(self, composed: Composed, tmp_path: Path) -> None:
-        config = composed("data.limit=300", "training.epochs=3", "model.units=7")
+        config = composed(SMALL, "training.epochs=3", "model.units=7")
         split = datasets.split(datasets.load(config.data), config.data)
 
         class Interrupt(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
@@ -181,7 +184,7 @@ class TestEngines:
             assert engine.predict(model, images).shape == (48, 24)
 
     def test_a_run_of_the_same_shape_compiles_nothing(self, composed: Composed) -> None:
-        base = ("data.limit=400", "training.epochs=2", "model.units=5")
+        base = (SMALL, "training.epochs=2", "model.units=5")
         config = composed(*base)
         split = datasets.split(datasets.load(config.data), config.data)
         trained(config)
@@ -195,10 +198,10 @@ class TestEngines:
         assert compiled.program(composed(*base[:2], "model.units=6"), split) is not program
 
     def test_what_ran_before_leaves_no_trace(self, composed: Composed) -> None:
-        config = composed("data.limit=400", "training.epochs=2")
-        compiled._program.cache_clear()
+        shape = (SMALL, "model.units=8")  # which no other test has: its program is new
+        config = composed(*shape, "training.epochs=2")
         first = trained(config)[0].metrics
-        trained(composed("data.limit=400", "training.epochs=3", "optimizer.lr=0.5", "seed=9"))
+        trained(composed(*shape, "training.epochs=3", "optimizer.lr=0.5", "seed=9"))
         again = trained(config)[0].metrics
         for name in ("loss", "val_loss", "accuracy", "val_accuracy"):
             assert first[name] == again[name]
@@ -208,15 +211,15 @@ class TestEngines:
         assert len(tracker.metrics["loss"]) == 2
 
     @pytest.mark.slow
-    def test_memory_does_not_grow_with_the_number_of_runs(self, composed: Composed) -> None:
-        config = composed("data.limit=100", "training.epochs=1")
+    def test_memory_hardly_grows_with_the_number_of_runs(self, composed: Composed) -> None:
+        config = composed(SMALL, "training.epochs=1")
         used = []
-        for seed in range(200):
+        for seed in range(80):
             trained(dataclasses.replace(config, seed=seed))
-            if seed in (10, 199):
+            if seed in (19, 79):
                 gc.collect()
                 used.append(psutil.Process().memory_info().rss)
-        assert used[1] < 1.1 * used[0]
+        assert (used[1] - used[0]) / 60 < 400_000, "bytes a run; Keras itself keeps about 100,000"
 
     @pytest.mark.slow
     def test_another_process_gives_the_same_bits(self, composed: Composed) -> None:
@@ -248,6 +251,15 @@ class TestModels:
         assert [layer.name.rstrip("_0123456789") for layer in model.layers] == [
             *("pixels", "normalize", "flatten", "dense", "dense", "digits")
         ]
+
+    @pytest.mark.parametrize("overrides", [[], ["model=cnn", "model.layers=3"]], ids=["mlp", "cnn"])
+    def test_every_model_of_a_config_has_the_same_names(self, composed: Composed, overrides: list[str]) -> None:
+        """TensorFlow keeps something of every name that a variable ever had."""
+        config = composed(*overrides)
+        first, second = build(config.model), build(config.model)
+        assert [weight.path for weight in first.weights] == [weight.path for weight in second.weights]
+        assert len({layer.name for layer in first.layers}) == len(first.layers)
+        assert networks.build_optimizer(config.optimizer).name == networks.build_optimizer(config.optimizer).name
 
     @pytest.mark.parametrize("overrides", [[], ["model=cnn", "model.layers=3"]], ids=["mlp", "cnn"])
     def test_its_first_weights_are_those_of_kerass_own_seed(self, composed: Composed, overrides: list[str]) -> None:
