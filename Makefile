@@ -12,7 +12,7 @@ ABOVE    := $(word 2,$(VERSIONS))
 BENCHMARKS := epoch startup tracking sweep memory reading models inference
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev sweep models test check bench format ui clean
+.PHONY: help setup setup-dev sweep models test faults check bench format ui clean
 
 help:           ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: [^#]*## */\t/' | expand -t 12
@@ -43,8 +43,11 @@ models: setup   ## the six models of the tutorial, all epochs
 ui: setup       ## open the MLflow UI on the store
 	$(BIN)/mnist-exp ui
 
-test: setup-dev ## run the tests (PYTEST_ARGS=... to choose some)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
+test: setup-dev ## run the tests and show their coverage (PYTEST_ARGS=... to choose some)
+	$(BIN)/python -m pytest --ignore=tests/faults --numprocesses 2 --dist loadfile --cov=mnist_exp --cov-report=term:skip-covered $(PYTEST_ARGS)
+
+faults: setup-dev ## kill processes, fill disks, take servers away: nothing may be lost
+	$(BIN)/python -m pytest tests/faults --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 check: setup-dev ## format, lint, types
 	$(BIN)/ruff format --check .

@@ -140,7 +140,7 @@ def parent_id(sweep: "Sweep") -> str:
     return open_backend(sweep.uri).open_run(opening).run_id
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def composed() -> Callable[..., RunConfig]:
     """Compose and check a config, on the embedded digits unless told otherwise."""
     from mnist_exp.app.compose import compose, to_run_config

@@ -115,6 +115,14 @@ def left(tracker: JournalTracker) -> None:
     assert not journals.in_use(tracker.journal.folder)
 
 
+def save_model(folder: Path) -> None:
+    """A model as the trackers see one: a folder with an MLmodel file in it."""
+    from mlflow.models import Model
+
+    Model().save(str(folder / "MLmodel"))
+    (folder / "weights").write_bytes(b"weights")
+
+
 def save(folder: Path) -> None:
     (folder / "MLmodel").write_bytes(b"flavors: {}")
 

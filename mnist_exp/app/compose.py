@@ -28,9 +28,9 @@ from mnist_exp.base import paths
 from mnist_exp.base.errors import ConfigError, MnistExpError, StoreError, first_line
 from mnist_exp.base.text import received as quoted
 from mnist_exp.base.text import redact, redacted_file, shortened, visible
-from mnist_exp.config.overrides import key_of
+from mnist_exp.config.overrides import key_of, suggestion
 from mnist_exp.config.replicate import REPLICATE, SOURCES
-from mnist_exp.config.schema import RunConfig, check, suggestion
+from mnist_exp.config.schema import RunConfig, check
 from mnist_exp.runs.job import Job
 from mnist_exp.sweeps.sweep import Sweep
 from mnist_exp.terminal import messages

@@ -1,4 +1,8 @@
-"""Overrides as text: ``key=value``, as typed on a command line and kept as a run's params."""
+"""Keys and values as a command line has them: ``model.units=4``; they are a run's params as well."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 
 def key_of(override: str) -> str:
@@ -15,3 +19,19 @@ def as_override(value: str | int | float | bool | None) -> str:
             return str(value).lower()
         case _:
             return str(value)
+
+
+def suggestion(key: str, known: Mapping[str, Any]) -> str:
+    """Return `` Did you mean model.units?`` for a mistyped dotted key; empty if no key of ``known`` is similar."""
+    close = difflib.get_close_matches(key, [name for name, _ in flatten(known)], n=1, cutoff=0.75)
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+def flatten(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted keys and values; a section's ``name`` has the section's own key, as in an override: ``model``."""
+    for key, value in node.items():
+        dotted = prefix.removesuffix(".") if prefix and key == "name" else f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{dotted}.")
+        else:
+            yield dotted, value

@@ -7,9 +7,8 @@ rules; the defaults are in ``conf/``.
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
@@ -20,6 +19,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from mnist_exp.base.errors import ConfigError
 from mnist_exp.base.text import received as quoted
 from mnist_exp.config import replicate as replicates
+from mnist_exp.config.overrides import flatten, suggestion
 
 MAX_EXPERIMENT_NAME = 500  # characters, MLflow's limit
 
@@ -221,7 +221,7 @@ class RunConfig:
         sections = self.plain()
         experiment = sections.pop("experiment")
         chosen = {} if experiment is None else {"experiment": experiment}
-        return {**chosen, **dict(_flatten(sections))}
+        return {**chosen, **dict(flatten(sections))}
 
     def plain(self) -> dict[str, Any]:
         """Return the config as nested dicts of plain values, without the keys in ``_NOT_OF_A_RUN``."""
@@ -242,12 +242,6 @@ def check(composed: Mapping[str, Any]) -> RunConfig:
         return _RUN.validate_python(replicates.fill(composed))
     except ValidationError as error:
         raise _explain(error.errors(include_url=False)[0], composed) from None
-
-
-def suggestion(key: str, known: Mapping[str, Any]) -> str:
-    """Return `` Did you mean model.units?`` for a mistyped dotted key; empty if no key of ``known`` is similar."""
-    close = difflib.get_close_matches(key, [name for name, _ in _flatten(known)], n=1, cutoff=0.75)
-    return f" Did you mean {close[0]}?" if close else ""
 
 
 def _explain(error: ErrorDetails, composed: Mapping[str, Any]) -> ConfigError:
@@ -288,13 +282,3 @@ def _without(node: Any, path: list[str]) -> Any:
     head, *rest = path
     kept = {k: v for k, v in node.items() if k != head}
     return kept | {head: _without(node[head], rest)} if rest else kept
-
-
-def _flatten(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted keys and values; a section's ``name`` has the section's own key, as in an override: ``model``."""
-    for key, value in node.items():
-        dotted = prefix.removesuffix(".") if prefix and key == "name" else f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{dotted}.")
-        else:
-            yield dotted, value

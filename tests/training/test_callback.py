@@ -110,7 +110,7 @@ def test_what_other_callbacks_add_is_logged() -> None:
         (True, 1.0),
         (math.inf, math.inf),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_what_is_one_number_is_logged_as_it_is(value: Any, number: float) -> None:
     assert logged_of({"loss": value}).metrics["loss"] == {1: number}
@@ -121,7 +121,9 @@ def test_a_loss_that_is_no_number_any_more_is_logged() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [None, "0.5", np.zeros(2), tf.zeros((2, 2)), [], {}, object(), np.array("0.5"), 1j], ids=repr
+    "value",
+    [None, "0.5", np.zeros(2), tf.zeros((2, 2)), [], {}, object(), np.array("0.5"), 1j],
+    ids=lambda value: type(value).__name__,
 )
 def test_what_is_no_number_is_left_out_and_named_once(value: Any, caplog: pytest.LogCaptureFixture) -> None:
     tracker = MemoryTracker()

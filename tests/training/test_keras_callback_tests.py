@@ -44,6 +44,15 @@ def outcome(case: unittest.TestCase) -> str:
     return "\n".join(text for _, text in [*result.errors, *result.failures])
 
 
+@pytest.fixture(scope="module", autouse=True)
+def programs_of_their_own() -> Iterator[None]:
+    """Keras's tests reset its global state, by which programs that were compiled before measure wrongly."""
+    from mnist_exp.training import compiled
+
+    yield
+    compiled._program.cache_clear()
+
+
 @pytest.fixture
 def trackers(monkeypatch: pytest.MonkeyPatch) -> list[MemoryTracker]:
     """Adds our callback, with a tracker of its own, to every ``fit``."""

@@ -16,11 +16,11 @@ import pytest
 
 from mnist_exp import metrics
 from mnist_exp.base.errors import Diverged
-from mnist_exp.config.schema import CnnConfig, MlpConfig, RunConfig
+from mnist_exp.config.schema import RunConfig
 from mnist_exp.data import datasets
 from mnist_exp.data.datasets import Examples, Split
 from mnist_exp.tracking.memory import MemoryTracker
-from mnist_exp.training import compiled, engine, networks
+from mnist_exp.training import compiled, engine
 from mnist_exp.training.callback import TrackingCallback
 
 Composed = Callable[..., RunConfig]
@@ -32,10 +32,6 @@ def trained(config: RunConfig) -> tuple[MemoryTracker, keras.Model]:
     split = datasets.split(datasets.load(config.data), config.data)
     tracker = MemoryTracker()
     return tracker, engine.train(config, split, [TrackingCallback(tracker, on_divergence="raise")])
-
-
-def build(config: MlpConfig | CnnConfig, *, normalize: bool = True, seed: int = 0) -> keras.Model:
-    return networks.build_model(config, shape=(28, 28), classes=10, normalize=normalize, seed=seed)
 
 
 def weights(model: keras.Model) -> list[bytes]:
@@ -235,59 +231,3 @@ print(hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights()
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         _, model = trained(composed("data.limit=400", "training.epochs=2"))
         assert done.stdout.strip() == hashlib.sha256(b"".join(weights(model))).hexdigest()
-
-
-def _without_seeds(layer: keras.layers.Layer) -> keras.layers.Layer:
-    config = layer.get_config()
-    if "kernel_initializer" in config:
-        config["kernel_initializer"] = "glorot_uniform"
-    return layer.__class__.from_config(config)
-
-
-class TestModels:
-    def test_the_network_of_the_tutorial(self, composed: Composed) -> None:
-        model = build(composed().model)
-        assert model.count_params() == 784 * 4 + 4 + 4 * 4 + 4 + 4 * 10 + 10
-        assert [layer.name.rstrip("_0123456789") for layer in model.layers] == [
-            *("pixels", "normalize", "flatten", "dense", "dense", "digits")
-        ]
-
-    @pytest.mark.parametrize("overrides", [[], ["model=cnn", "model.layers=3"]], ids=["mlp", "cnn"])
-    def test_every_model_of_a_config_has_the_same_names(self, composed: Composed, overrides: list[str]) -> None:
-        """TensorFlow keeps something of every name that a variable ever had."""
-        config = composed(*overrides)
-        first, second = build(config.model), build(config.model)
-        assert [weight.path for weight in first.weights] == [weight.path for weight in second.weights]
-        assert len({layer.name for layer in first.layers}) == len(first.layers)
-        assert networks.build_optimizer(config.optimizer).name == networks.build_optimizer(config.optimizer).name
-
-    @pytest.mark.parametrize("overrides", [[], ["model=cnn", "model.layers=3"]], ids=["mlp", "cnn"])
-    def test_its_first_weights_are_those_of_kerass_own_seed(self, composed: Composed, overrides: list[str]) -> None:
-        config = composed(*overrides).model
-        built = build(config, seed=17)
-        keras.utils.set_random_seed(17)
-        by_keras = keras.models.clone_model(built, clone_function=_without_seeds)
-        assert weights(built) == weights(by_keras)
-        assert weights(built) != weights(build(config, seed=18))
-
-    def test_it_takes_raw_pixels_and_gives_probabilities(self, composed: Composed) -> None:
-        images = datasets.load(composed().data).test.images[:5]
-        for overrides in ([], ["model=cnn", "model.layers=4"]):
-            said = build(composed(*overrides).model)(images).numpy()
-            assert (said.shape, said.dtype) == ((5, 10), np.float32)
-            assert said.sum(axis=1) == pytest.approx(np.ones(5))
-
-    def test_normalisation_divides_by_255(self, composed: Composed) -> None:
-        config = composed().model
-        raw = build(config, normalize=False)
-        normalised = build(config)
-        image = np.full((1, 28, 28), 255, np.uint8)
-        assert raw.layers[1](image).numpy().max() == 255
-        assert math.isclose(normalised.layers[1](image).numpy().max(), 1)
-
-    @pytest.mark.parametrize(
-        "activation",
-        ["relu", "tanh", "sigmoid", "gelu", "elu", "selu", "silu", "leaky_relu", "softplus", "linear"],
-    )
-    def test_every_activation_that_the_config_allows_is_one_of_keras(self, composed: Composed, activation: str) -> None:
-        assert build(composed(f"model.activation={activation}").model)

@@ -1,0 +1,1 @@
+"""One run: what it writes, how it ends."""

@@ -1,0 +1,1 @@
+"""Runs on disk, on their way to a store, and in one."""
