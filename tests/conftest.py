@@ -1,7 +1,6 @@
 """What the tests share: a clean environment, composed configs, a checkout of their own for the real command."""
 
 import json
-import logging
 import os
 import shutil
 import subprocess
@@ -21,16 +20,15 @@ from mnist_exp.data.files import Arrays
 from mnist_exp.tracking.protocols import Record
 
 if TYPE_CHECKING:
-    from recording import Begin
-
     from mnist_exp.sweeps.sweep import Sweep
-    from mnist_exp.tracking.protocols import Tracker
 
 # The same examples every time, none of them kept on disk, however slow the machine; HYPOTHESIS_PROFILE=search looks
 # for new ones.
 settings.register_profile("same", derandomize=True, database=None, deadline=None, max_examples=200)
 settings.register_profile("search", derandomize=False, database=None, deadline=None, max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+pytest_plugins = ["journal_fixtures"]
 
 PROJECT = Path(__file__).resolve().parent.parent
 OWN_VARIABLES = ("MNIST_EXP_", "MLFLOW_", "HYDRA_", "KERAS_HOME")
@@ -54,15 +52,6 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No setting of the machine reaches a test, and none of Keras's caches."""
     clean_environment(monkeypatch, tmp_path)
-
-
-@pytest.fixture
-def journals_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the test's journals lie."""
-    from mnist_exp.tracking.spool import journal
-
-    monkeypatch.setattr(journal, "root", lambda: tmp_path / "journal")
-    return tmp_path / "journal"
 
 
 def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
@@ -102,30 +91,6 @@ def new_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], str]
 def uri(tmp_path_factory: pytest.TempPathFactory, new_store: Callable[[Path], str]) -> str:
     """One SQLite store for all tests of this file."""
     return new_store(tmp_path_factory.mktemp("store"))
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Where the journal of a test's run lies."""
-    return tmp_path / "journal" / "KEY"
-
-
-@pytest.fixture
-def begin(folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> "Begin":
-    """Begins a run whose journal is sent to the store that is given."""
-    from recording import OPENING
-
-    from mnist_exp.tracking.spool import sender
-    from mnist_exp.tracking.spool.journal import Journal
-    from mnist_exp.tracking.spool.tracker import JournalTracker
-
-    monkeypatch.setattr(sender, "_FIRST_PAUSE_S", 0.001)
-    caplog.set_level(logging.CRITICAL)
-
-    def make(store: "Tracker", gather_s: float = 0) -> JournalTracker:
-        return JournalTracker(Journal(folder, new=not folder.exists()), OPENING, lambda _: store, gather_s)
-
-    return make
 
 
 def parent_id(sweep: "Sweep") -> str:
@@ -287,3 +252,11 @@ def command(program: Program) -> Command:
         return outcome.code, outcome.err
 
     return call
+
+
+# The folders whose tests take long. They come first, so that the processes that run tests end together.
+LONG = ("app", "commands", "sweeps", "training")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.parent.name not in LONG)

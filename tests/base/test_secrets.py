@@ -1,10 +1,11 @@
 """Nothing that was given in confidence is found in what a run or sweep leaves behind, or in what the screen shows."""
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Checkout
+from conftest import Program
 
 from mnist_exp.runs import provenance
 from mnist_exp.terminal import messages
@@ -17,23 +18,26 @@ SECRETS = {"MLFLOW_TRACKING_PASSWORD": "envsecret7", "AWS_SECRET_ACCESS_KEY": "a
 
 
 @pytest.mark.slow
-def test_a_sweep_leaves_no_secret_behind(checkout: Checkout) -> None:
+def test_a_sweep_leaves_no_secret_behind(
+    program: Program, new_store: Callable[[Path], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Given in every way there is: in the environment, in a URI, in an override, in a param."""
-    said = checkout.run(
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", new_store(tmp_path / "mlruns"))
+    said = program(
         "-m",
         "seed=1,2",
         "data=digits",
         "training.epochs=1",
-        "data.limit=100",
+        "data.limit=300",
         "+hydra.job.env_set.MY_API_KEY=overridden8",
         "tracking.uri=postgresql://me:urisecret6@nowhere/db",
         "+hydra.job.env_set.OTHER='has aws/secret+9 in it'",
-        MLFLOW_TRACKING_URI=checkout.uri,
-        **SECRETS,
     )
     assert said.code == 0, said.err
     given = [*SECRETS.values(), "overridden8", "urisecret6", "aws%2Fsecret%2B9"]
-    left = [file for folder in ("mlruns", "multirun") for file in (checkout.root / folder).rglob("*") if file.is_file()]
+    left = [file for folder in ("mlruns", "multirun") for file in (tmp_path / folder).rglob("*") if file.is_file()]
     names = {file.name for file in left}
     assert {
         "mlflow.db",

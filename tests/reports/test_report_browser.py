@@ -3,11 +3,13 @@
 With MNIST_EXP_SCREENSHOTS naming a folder, it is saved there as pictures.
 """
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -91,16 +93,33 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [_DESKTOP, _PHONE], ids=["desktop", "phone"])
-def test_report_draws_its_charts_offline_and_without_errors(
-    browser: Browser, report: Path, size: ViewportSize, scheme: str
-) -> None:
-    context = browser.new_context(viewport=size, color_scheme="dark" if scheme == "dark" else "light", offline=True)
+@contextlib.contextmanager
+def opened(browser: Browser, report: Path, size: ViewportSize) -> Iterator[Visit]:
+    """The report, opened without a network; in the end it has asked for nothing else, and no script has failed."""
+    context = browser.new_context(viewport=size, color_scheme="light", offline=True)
     visit = Visit(context.new_page())
-    page = visit.page
-    page.goto(report.as_uri())
+    visit.page.goto(report.as_uri())
+    yield visit
+    assert visit.requests == [report.as_uri()]
+    assert visit.errors == []
+    context.close()
 
+
+@pytest.fixture(scope="module")
+def desktop(browser: Browser, report: Path) -> Iterator[Page]:
+    with opened(browser, report, _DESKTOP) as visit:
+        yield visit.page
+
+
+@pytest.fixture(scope="module")
+def phone(browser: Browser, report: Path) -> Iterator[Page]:
+    with opened(browser, report, _PHONE) as visit:
+        yield visit.page
+
+
+@pytest.mark.parametrize("device", ["desktop", "phone"])
+def test_report_draws_its_charts_offline_and_without_errors(device: str, request: pytest.FixtureRequest) -> None:
+    page: Page = request.getfixturevalue(device)
     expect(page.locator(".plotly-graph-div")).to_have_count(_CHARTS)
     for chart in page.locator(".plotly-graph-div").all():
         marks = chart.locator(".main-svg path, .main-svg rect, .main-svg image, .main-svg text")
@@ -117,13 +136,19 @@ def test_report_draws_its_charts_offline_and_without_errors(
         wide = chart.locator("xpath=ancestor::*[contains(@class, 'wide')]").count()
         assert wide or box["x"] + box["width"] <= around["x"] + around["width"] + 1
 
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("device", ["desktop", "phone"])
+def test_it_is_light_or_dark_as_the_reader_asked(
+    device: str, scheme: Literal["light", "dark"], request: pytest.FixtureRequest
+) -> None:
+    page: Page = request.getfixturevalue(device)
+    page.emulate_media(color_scheme=scheme)
     luminance = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
     assert (sum(luminance) < 200) == (scheme == "dark")
     if _SCREENSHOTS:
-        page.screenshot(path=Path(_SCREENSHOTS) / f"report_{size['width']}_{scheme}.png", full_page=True)
-    assert visit.requests == [report.as_uri()]
-    assert visit.errors == []
-    context.close()
+        width = page.viewport_size["width"] if page.viewport_size else 0
+        page.screenshot(path=Path(_SCREENSHOTS) / f"report_{width}_{scheme}.png", full_page=True)
 
 
 @pytest.mark.parametrize("size", [_DESKTOP, _PHONE], ids=["desktop", "phone"])
@@ -149,42 +174,28 @@ def test_the_reproduction_draws_every_claim_with_runs(browser: Browser, tmp_path
     context.close()
 
 
-def test_names_that_are_markup_are_shown_as_text_in_charts(browser: Browser, report: Path) -> None:
-    context = browser.new_context(viewport=_DESKTOP, offline=True)
-    visit = Visit(context.new_page())
-    visit.page.goto(report.as_uri())
-
-    expect(visit.page.locator("h1")).to_have_text(EVIL[0])
+def test_names_that_are_markup_are_shown_as_text_in_charts(desktop: Page) -> None:
+    expect(desktop.locator("h1")).to_have_text(EVIL[0])
     for section in ("#heatmap", "#parallel"):
-        ticks = visit.page.locator(f"{section} text").all_text_contents()
+        ticks = desktop.locator(f"{section} text").all_text_contents()
         assert any(tick.startswith("<script>") for tick in ticks), ticks
         assert not any("&lt;" in tick for tick in ticks), ticks
-    expect(visit.page.locator("img, .plotly-graph-div a[href*='onerror']")).to_have_count(0)
-    assert visit.errors == []
-    context.close()
+    expect(desktop.locator("img, .plotly-graph-div a[href*='onerror']")).to_have_count(0)
 
 
-def test_a_tap_on_the_legend_shows_a_curve_that_was_hidden(browser: Browser, report: Path) -> None:
-    context = browser.new_context(viewport=_DESKTOP, offline=True)
-    page = context.new_page()
-    page.goto(report.as_uri())
-
-    curves = page.locator("#curves .plotly-graph-div").first
+def test_a_tap_on_the_legend_shows_a_curve_that_was_hidden(desktop: Page) -> None:
+    curves = desktop.locator("#curves .plotly-graph-div").first
     lines = curves.locator(".scatterlayer .trace path.js-line")
     before = lines.count()
     curves.locator(".legend .traces").last.locator(".legendtoggle").click()
     expect(lines).not_to_have_count(before)
-    context.close()
 
 
-def test_print_unfolds_every_run(browser: Browser, report: Path) -> None:
-    context = browser.new_context(viewport=_DESKTOP, offline=True)
-    page = context.new_page()
-    page.goto(report.as_uri())
-    command = page.locator("#runs details:not([open]) .command").first
+def test_print_unfolds_every_run(desktop: Page) -> None:
+    command = desktop.locator("#runs details:not([open]) .command").first
     expect(command).not_to_be_visible()
 
-    page.emulate_media(media="print")
+    desktop.emulate_media(media="print")
 
     assert command.evaluate("element => element.getBoundingClientRect().height") > 0
-    context.close()
+    desktop.emulate_media(media="screen")

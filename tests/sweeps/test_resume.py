@@ -46,7 +46,7 @@ class TestIdentity:
         assert of("experiment=model_2").digest != of().digest
 
 
-SWEEP = ("-m", "data=digits", "data.limit=200", "training.epochs=2", "seed=1,2")
+SWEEP = ("-m", "data=digits", "data.limit=300", "training.epochs=2", "seed=1,2")
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_a_job_is_named_once(sweep: Sweep, found: Found) -> None:
 
 @pytest.mark.usefixtures("finished")
 def test_another_command_is_another_sweep(sweep: Sweep, found: Found) -> None:
-    code, said = sweep(*SWEEP, "model.units=5", "resume=true")
+    code, said = sweep(*SWEEP, "optimizer.lr=0.01", "resume=true")
     assert code == 0
     assert "there is no sweep of this command yet" in said
     assert [len(each) for each in found()] == [2, 4]

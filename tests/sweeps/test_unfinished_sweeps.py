@@ -116,6 +116,8 @@ class TestSweep:
         self, begun: Sweep, uri: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         run_id = parent_id(begun)
+        # What its thread sends at some time, and what it is found by.
+        open_backend(uri).tracker(run_id).set_tags({"sweep.command": sweeps._digest(["seed=1"]), **IDENTITY.tags()})
         monkeypatch.setattr(sweeps, "_RANKING_S", 0.01)
         with pytest.raises(StoreError, match=f"the sweep {run_id} must have ended to be resumed: another process"):
             sweeps.resume(sweep_plan(uri, "mnist", ["seed"], [["seed=1"]], IDENTITY, ["seed=1"]))

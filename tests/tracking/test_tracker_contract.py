@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from places import Journalled, Kept, Memory, Mlflow, Place
 from recording import DATASET, save_model
 
 from mnist_exp.base.errors import StoreError
 from mnist_exp.tracking.memory import MemoryTracker
 from mnist_exp.tracking.protocols import Measurement, Opening, Status, Tracker
-from tracking.places import Journalled, Kept, Memory, Mlflow, Place
 
 
 @pytest.fixture(params=["memory", "mlflow", "journal around memory", "journal around mlflow"])

@@ -48,7 +48,7 @@ class BitsAfter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unt
 
     def on_epoch_end(self, epoch: int, logs: object = None) -> None:  # noqa: ARG002
         if epoch + 1 == self._epoch:
-            network = getattr(self.model, "network", self.model)  # the compiled engine's model contains it
+            network: keras.Model = getattr(self.model, "network", self.model)  # the compiled engine's model contains it
             self.bits = [weight.tobytes() for weight in network.get_weights()]
 
 

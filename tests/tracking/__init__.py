@@ -1,1 +1,0 @@
-"""Runs on disk, on their way to a store, and in one."""
