@@ -90,7 +90,7 @@ class Command:
         if plan.sweep is None:
             _open_experiments(plan)
         elif not (plan.resume and _resumed(plan.sweep)):
-            sweep = preflight.begun_afresh(plan.sweep) if plan.resume else plan.sweep
+            sweep = preflight.resolve_looks(plan.sweep)  # after recovery, which may send the sweep it adds to
             _open_experiments(plan)
             _begin(sweep)
 

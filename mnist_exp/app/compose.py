@@ -62,8 +62,13 @@ def run_hydra(argv: Sequence[str], task: Callable[[DictConfig], Any], start: Sta
     HydraCallback.start = start
     version.setbase("1.3")
     parser = get_args_parser()
+    arguments = parser.parse_args(list(argv))
+    if arguments.experimental_rerun is not None:
+        raise ConfigError.rule(
+            "--experimental-rerun", "must not be given: a run keeps provenance/rerun.sh", arguments.experimental_rerun
+        )
     _run_hydra(
-        args=parser.parse_args(list(argv)),
+        args=arguments,
         args_parser=parser,
         task_function=task,
         config_path=str(paths.CONF),
@@ -187,7 +192,6 @@ def this_job(sweep: Sweep | None, command: str) -> Job:
         output=Path(own.runtime.output_dir),
         number=own.job.num + 1,
         total=sweep.total,
-        command=sweep.command,
         in_sweep=True,
     )
 

@@ -10,6 +10,7 @@ from mnist_exp.base.errors import MnistExpError, RunFailed, first_line
 from mnist_exp.base.imports import import_tensorflow, importing
 from mnist_exp.config.schema import RunConfig
 from mnist_exp.data import datasets
+from mnist_exp.metrics import OBJECTIVE
 from mnist_exp.runs.job import Job, PreparedJob
 from mnist_exp.runs.provenance import fingerprint_of
 from mnist_exp.sweeps.sweep import Sweep
@@ -67,10 +68,10 @@ def run_job(composed: DictConfig, command: str) -> float:
             return math.nan
         case FinishedBefore(record):
             messages.run_is_kept(job, record)
-            accuracy = record.figure("kept/val_accuracy", math.nan)
+            accuracy = record.figure(f"kept/{OBJECTIVE}", math.nan)
         case result:
             messages.run_ends(job, result)
-            accuracy = result.kept.scores["val_accuracy"]
+            accuracy = result.kept.scores[OBJECTIVE]
     if sweep is None and not unsent:
         messages.how_to_look(prepared.backend.uri)
     messages.unsent(unsent)  # the last line, if it is one

@@ -92,10 +92,10 @@ def check_sweep(composed: DictConfig, command: str) -> Plan:
         configs=configs,
         judging=_judging(configs[0]),
     )
-    return replace(plan, sweep=sweep if plan.resume else begun_afresh(sweep))
+    return replace(plan, sweep=sweep)
 
 
-def begun_afresh(sweep: SweepPlan) -> SweepPlan:
+def resolve_looks(sweep: SweepPlan) -> SweepPlan:
     """Return the plan of a sweep that begins: the sweep that it adds replicates to may be given by its first letters.
 
     Raises:
@@ -159,7 +159,7 @@ def _judging(config: RunConfig) -> dict[str, str]:
 
 
 def _extended(backend: Backend, given: str) -> str:
-    """Return the whole id of the sweep that a new one adds replicates to. Raises as begun_afresh()."""
+    """Return the whole id of the sweep that a new one adds replicates to. Raises as resolve_looks()."""
     parents = queries.parents(backend)
     found = [each for each in parents if each.run_id.startswith(given)]
     if len(found) != 1:

@@ -1,20 +1,22 @@
 """``mnist-exp COMMAND``: everything around the runs.
 
-A command is a module of this package (:class:`Command`) that stands in ``COMMANDS``. Its own imports stand in its
+A command is a module of this package that has what :class:`Command` says. Its own imports stand in its
 functions: help and completion load every command, and none of what it needs to run.
 """
 
 import argparse
 import errno
+import importlib
 import os
+import pkgutil
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, cast
 
 from mnist_exp.base.errors import MnistExpError
 from mnist_exp.base.imports import exit_code_of_interruption, interrupt, require_posix
-from mnist_exp.commands import compare, completion, reproduce, sync, ui
 
 _DESCRIPTION = """\
 Everything around the runs of mnist_exp. The runs themselves are started with
@@ -43,14 +45,14 @@ class Command(Protocol):
         ...
 
 
-COMMANDS: Mapping[str, Command] = {
-    "ui": ui,
-    "compare": compare,
-    "reproduce": reproduce,
-    "sync": sync,
-    "completion": completion,
-}
-"""Every command by its name, in the order of the help."""
+def _commands() -> Mapping[str, Command]:
+    """Return every module of this package that is a command, by its name."""
+    names = [each.name for each in pkgutil.iter_modules([str(Path(__file__).parent)]) if each.name != "cli"]
+    modules = {name: importlib.import_module(f"mnist_exp.commands.{name}") for name in names}
+    return {name: cast(Command, module) for name, module in modules.items() if hasattr(module, "HELP")}
+
+
+COMMANDS = _commands()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

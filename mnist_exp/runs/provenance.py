@@ -43,7 +43,8 @@ def rerun_command(config: RunConfig, dataset: Dataset, overrides: Sequence[str])
     words = list(overrides)
     if dataset.name in ("mnist", "digits"):
         named = f"data={dataset.name}"
-        words = [named if key == "data" else word for key, word in zip(keys, words, strict=True)]
+        typed = [(key, word) for key, word in zip(keys, words, strict=True) if key != "data.path"]
+        words = [named if key == "data" else word for key, word in typed]
         words += [] if "data" in keys else [named]
     elif config.data.path is not None and "data.path" not in keys:
         words.append(_override("data.path", config.data.path))
@@ -121,7 +122,7 @@ def _version(package: str) -> str:
         return "not installed"  # run from a checkout by its path
 
 
-# The code that a run's results depend on; how they are tracked, drawn or compared changes none of them.
+# The files with the code that a run's results depend on.
 _CODE = ("config/*.py", "metrics.py", "data/*.py", "training/*.py")
 _LIBRARIES = ("tensorflow", "keras", "numpy", "scikit-learn")
 

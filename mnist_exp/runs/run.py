@@ -13,6 +13,7 @@ import keras
 
 from mnist_exp import metrics
 from mnist_exp.base.errors import Diverged, MnistExpError, RunFailed, first_line
+from mnist_exp.base.imports import interrupted
 from mnist_exp.base.text import redact
 from mnist_exp.metrics import Epoch, History
 from mnist_exp.runs import artifacts
@@ -196,6 +197,9 @@ def _closing(job: Job, tracker: Tracker) -> Iterator[None]:
         _close(job, tracker, Status.KILLED, {"failure": "interrupted"})
         raise
     except Exception as error:
+        if interrupted.is_set():  # a C extension may turn the interruption into an error of its own
+            _close(job, tracker, Status.KILLED, {"failure": "interrupted"})
+            raise KeyboardInterrupt from error
         log.exception("run %s failed", tracker.run_id)
         reason = getattr(error, "reason", type(error).__name__)
         _close(job, tracker, Status.FAILED, {"failure": reason, "failure.message": _one_line(error)}, error)

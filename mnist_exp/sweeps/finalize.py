@@ -71,7 +71,10 @@ def finalize(sweep: Sweep, *, interrupted: bool = False) -> FinalizedSweep:
             parent.postpone(now_ms, interrupted=interrupted)
         parent.settle(0)
         raise
-    return replace(ending, unsent=parent.settle(PATIENCE_S))
+    try:
+        return replace(ending, unsent=parent.settle(PATIENCE_S))
+    except Exception as error:  # noqa: BLE001  of a picture, say: the ranking is shown all the same
+        return replace(ending, problem=ending.problem or error)
 
 
 def close_vanished(reading: Reading, uri: str, parent: Tracker) -> Exception | None:

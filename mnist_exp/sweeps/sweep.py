@@ -76,14 +76,12 @@ class Sweep:
         uri: the store that keeps it.
         keys: the config keys that vary.
         total: number of jobs; 0 if a search decides that as it goes.
-        command: the command line that started it, without secrets.
     """
 
     key: str
     uri: str
     keys: tuple[str, ...]
     total: int
-    command: str = ""
 
     @staticmethod
     def current() -> "Sweep | None":
@@ -95,10 +93,10 @@ class Sweep:
         return Sweep(**{**fields, "keys": tuple(fields["keys"])})
 
     @staticmethod
-    def of(opening: Opening, uri: str, command: str = "") -> "Sweep":
+    def of(opening: Opening, uri: str) -> "Sweep":
         """Return the sweep whose parent run is created from ``opening``, in the store at ``uri``."""
         assert opening.jobs is not None
-        return Sweep(opening.key, uri, tuple(opening.jobs.keys), opening.jobs.total, command)
+        return Sweep(opening.key, uri, tuple(opening.jobs.keys), opening.jobs.total)
 
     @property
     def backend(self) -> Backend:
@@ -129,10 +127,8 @@ def begin(plan: SweepPlan) -> Sweep:
     Raises:
         StoreError: its journal cannot be written.
     """
-    from mnist_exp.runs import artifacts  # imports matplotlib
-
     opening = plan.opening(" × ".join(plan.keys) or "sweep")
-    sweep = Sweep.of(opening, plan.backend.uri, plan.command)
+    sweep = Sweep.of(opening, plan.backend.uri)
     parent = _lead(sweep, Journal(journals.root() / opening.key, new=True), opening)
     try:
         parent.set_tags(
@@ -147,7 +143,7 @@ def begin(plan: SweepPlan) -> Sweep:
         )
         manifest = {"command": plan.command, "keys": list(plan.keys), "jobs": [list(job) for job in plan.jobs]}
         parent.log_artifact("sweep/manifest.json", json.dumps(manifest, indent=2).encode())
-        artifacts.command_inputs(plan.dataset, plan.command, parent)
+        _log_inputs(plan, parent)
     except BaseException as error:
         lead_no_more(sweep)
         interrupted = isinstance(error, KeyboardInterrupt)
@@ -188,7 +184,7 @@ def resume(plan: SweepPlan) -> str | None:
             f"mnist-exp sync --gone {host}"
         )
     opening = plan.opening(last.name, last.tags["journal"])
-    sweep = Sweep.of(opening, plan.backend.uri, plan.command)
+    sweep = Sweep.of(opening, plan.backend.uri)
     try:
         journal = Journal(folder, new=True, patience_s=_RANKING_S)
     except Busy:
@@ -199,12 +195,20 @@ def resume(plan: SweepPlan) -> str | None:
         parent = _lead(sweep, journal, opening)
         parent.resume()
         parent.set_tags({"host": journals.host()})
+        _log_inputs(plan, parent)
     except StoreError:
         lead_no_more(sweep)
         parent.settle(0)
         raise
     remember(sweep.key, runs)
     return None
+
+
+def _log_inputs(plan: SweepPlan, parent: JournalTracker) -> None:
+    """Log what is the same for all runs of the sweep; again if it is resumed: libraries may be others by now."""
+    from mnist_exp.runs import artifacts  # imports matplotlib
+
+    artifacts.command_inputs(plan.dataset, plan.command, parent)
 
 
 def _must_be_judged_alike(last: Record, judging: Mapping[str, str]) -> None:

@@ -5,16 +5,19 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Literal
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 import numpy as np
 
-from mnist_exp.base.errors import Diverged, first_line
+from mnist_exp.base.errors import Diverged, StoreError, first_line
 from mnist_exp.base.imports import interrupted
 from mnist_exp.metrics import Epoch, History
 from mnist_exp.tracking.protocols import Measurement, ParamValue, Status, Tracker
+
+if TYPE_CHECKING:
+    from mnist_exp.tracking.spool.tracker import JournalTracker
 
 log = logging.getLogger(__name__)
 
@@ -50,27 +53,40 @@ def track(
     """
     from mnist_exp.tracking.mlflow.backend import open_backend
     from mnist_exp.tracking.mlflow.client import uri_from_cli
-    from mnist_exp.tracking.spool.tracker import begin_run, new_opening, settle_runs
+    from mnist_exp.tracking.spool import journal
+    from mnist_exp.tracking.spool.tracker import JournalTracker, new_opening
 
     backend = open_backend(uri_from_cli(uri))
-    tracker = begin_run(new_opening(name, backend.uri, experiment, None, {"kind": "run"}), backend)
+    opening = new_opening(name, backend.uri, experiment, None, {"kind": "run"})
+    tracker = JournalTracker(journal.Journal(journal.root() / opening.key, new=True), opening, backend.open_run)
     try:
         tracker.log_params(params or {})
         yield tracker
     except BaseException as error:
         is_interrupted = isinstance(error, KeyboardInterrupt)
         reason = "interrupted" if is_interrupted else type(error).__name__
-        tracker.set_tags({"failure": reason, "failure.message": first_line(error)})
-        tracker.close(Status.KILLED if is_interrupted else Status.FAILED)
+        with suppress(StoreError):  # it must not hide what ended the script
+            tracker.set_tags({"failure": reason, "failure.message": first_line(error)})
+        with suppress(StoreError):
+            tracker.close(Status.KILLED if is_interrupted else Status.FAILED)
         raise
     else:
         tracker.close(Status.FINISHED)
     finally:
-        delivery = settle_runs()
-        for run, unsent in delivery.unsent:
-            log.warning("%s: %d entries are not in the store: %s", run, unsent.entries, unsent.reason)
-        for run, failure in delivery.errors:
-            log.error("%s failed as it ended: %s", run, first_line(failure))
+        _settle(name, tracker)
+
+
+def _settle(name: str, tracker: "JournalTracker") -> None:
+    """Wait until the store has a script's run; log what it does not have."""
+    from mnist_exp.tracking.spool.tracker import PATIENCE_S
+
+    try:
+        unsent = tracker.settle(PATIENCE_S)
+    except Exception as failure:  # noqa: BLE001  of a file that the script logged: the run has ended as FAILED
+        log.error("%s failed as it ended: %s", name, first_line(failure))
+        return
+    if unsent is not None:
+        log.warning("%s: %d entries are not in the store: %s", name, unsent.entries, unsent.reason)
 
 
 class TrackingCallback(keras.callbacks.Callback):

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import requests
 from mlflow.exceptions import MlflowException
+from mlflow.protos import databricks_pb2
 
 from mnist_exp.base.errors import Refused, StoreAway, StoreError
 from mnist_exp.tracking.mlflow import backend as backends
@@ -142,4 +143,13 @@ class TestErrors:
             store_errors("http://h"),
         ):
             raise OSError("Max retries exceeded")
+        assert type(raised.value) is StoreError
+
+    def test_an_error_while_another_was_handled_has_nothing_of_its_code(self) -> None:
+        """As a database that is locked, asked whether a tag that could not be deleted is there."""
+        with pytest.raises(StoreError) as raised, store_errors("http://h"):  # noqa: PT012
+            try:
+                raise MlflowException("no such tag", databricks_pb2.RESOURCE_DOES_NOT_EXIST)
+            except MlflowException:
+                raise MlflowException("database is locked")  # noqa: B904  as a library would
         assert type(raised.value) is StoreError

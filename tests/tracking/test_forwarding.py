@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -148,3 +150,19 @@ class TestEnding:
                 thread.join(LONG_S)
                 assert not thread.is_alive()
         assert tracker.settle(0) is None
+
+
+FORK = """
+import os, sys
+from mnist_exp.tracking.spool.tracker import _worker
+_worker().submit(int).result()
+child = os.fork()
+if not child:
+    os._exit(_worker().submit(int).result(timeout=60))
+sys.exit(os.waitpid(child, 0)[1] != 0)
+"""
+
+
+def test_a_forked_process_makes_files_in_a_thread_of_its_own() -> None:
+    """Some launchers fork: a thread of the process before would be waited for in vain."""
+    assert subprocess.run([sys.executable, "-c", FORK], check=False, timeout=300).returncode == 0

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 from conftest import PROJECT
+from mlflow.models import Model
 
 import mnist_exp
 from mnist_exp.tracking import queries
 from mnist_exp.tracking.mlflow.backend import open_backend
-from mnist_exp.tracking.protocols import Measurement, Record
-from mnist_exp.tracking.spool import tracker as spool
+from mnist_exp.tracking.mlflow.client import connect
+from mnist_exp.tracking.protocols import Measurement, Record, Status
 from mnist_exp.tracking.spool.sender import Unsent
-from mnist_exp.tracking.spool.tracker import Delivery
+from mnist_exp.tracking.spool.tracker import JournalTracker
 
 pytestmark = pytest.mark.usefixtures("journals_root")
 
@@ -49,22 +50,56 @@ def test_a_script_that_breaks_off_leaves_a_run_that_says_why(
     assert "\n" not in run.tags["failure.message"]
 
 
-def test_what_the_store_does_not_have_is_said(
+def test_a_run_within_a_run_ends_alone(uri: str) -> None:
+    """Such as the folds of a cross-validation within a run of the whole."""
+    with mnist_exp.track("outer", uri=uri) as outer:
+        with mnist_exp.track("inner", uri=uri) as inner:
+            inner.log_metrics(Measurement({"loss": 0.5}, 1))
+        outer.log_metrics(Measurement({"mean_loss": 0.5}))
+    assert [the_run(uri, name).status for name in ("outer", "inner")] == ["FINISHED"] * 2
+    assert the_run(uri, "outer").metrics == {"mean_loss": 0.5}
+
+
+def test_a_run_that_cannot_be_closed_does_not_hide_what_ended_the_script(uri: str) -> None:
+    with pytest.raises(ValueError, match="script"), mnist_exp.track("closed", uri=uri) as tracker:  # noqa: PT012
+        tracker.close(Status.FINISHED)
+        raise ValueError("of the script")
+
+
+def test_entries_that_the_store_does_not_have_are_logged(
     uri: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settle = spool.settle_runs
+    settle = JournalTracker.settle
 
-    def settled_in_part() -> Delivery:
-        settle()
-        return Delivery([("a run", Unsent(3, "no server answers"))], [("a run", ValueError("broken\nimage"))])
+    def settled_in_part(self: JournalTracker, patience_s: float) -> Unsent:
+        settle(self, patience_s)
+        return Unsent(3, "no server answers")
 
-    monkeypatch.setattr(spool, "settle_runs", settled_in_part)
+    monkeypatch.setattr(JournalTracker, "settle", settled_in_part)
     with mnist_exp.track("a run", uri=uri):
         pass
-    assert caplog.messages[-2:] == [
-        "a run: 3 entries are not in the store: no server answers",
-        "a run failed as it ended: broken",
-    ]
+    assert caplog.messages[-1] == "a run: 3 entries are not in the store: no server answers"
+
+
+def test_a_file_that_cannot_be_made_is_logged(uri: str, caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> bytes:
+        raise ValueError("broken\nimage")
+
+    with mnist_exp.track("broken file", uri=uri) as tracker:
+        tracker.log_artifact("image.png", broken)
+    assert caplog.messages[-1] == "broken file failed as it ended: broken"
+    assert the_run(uri, "broken file").status == "FAILED"
+
+
+def test_a_model_in_a_folder_is_kept(uri: str, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    Model().save(str(folder / "MLmodel"))
+    with mnist_exp.track("a model", uri=uri) as tracker:
+        tracker.log_model(folder)
+    outputs = connect(uri).get_run(the_run(uri, "a model").run_id).outputs
+    assert outputs is not None
+    assert len(outputs.model_outputs) == 1
 
 
 def test_the_example_runs_and_leaves_its_epochs(

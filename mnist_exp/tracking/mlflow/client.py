@@ -28,8 +28,8 @@ _LOG_LEVELS = {
     "urllib3": logging.ERROR,  # logs every retry; the last failure is raised
 }
 
-# What an error of the store means. Looked up for the error and for what caused it, in this order: MLflow's error code,
-# the HTTP status of a response, the type. Anything else is a StoreError: the next attempt may succeed.
+# What an error of the store means: by MLflow's error code, by the HTTP status of a response, or by the type of what
+# MLflow's HTTP client raised. Anything else is a StoreError: the next attempt may succeed.
 _OUTCOMES: dict[str | int, type[StoreError]] = {
     "INVALID_PARAMETER_VALUE": Refused,
     "RESOURCE_ALREADY_EXISTS": Refused,
@@ -149,16 +149,22 @@ def store_errors(uri: str) -> Iterator[None]:
         raise StoreError(f"{place} cannot be used: {reason}") from error
 
 
-def _outcome(error: BaseException | None) -> type[StoreError]:
-    """Look an error up in ``_OUTCOMES``, then what it was raised from: MLflow wraps what its HTTP client raises."""
-    while error is not None:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        from_requests = type(error).__module__.partition(".")[0] == "requests"
-        types = [each.__name__ for each in type(error).__mro__] if from_requests else []
-        for key in (getattr(error, "error_code", None), status, *types):
-            if (outcome := _OUTCOMES.get(key)) is not None:  # type: ignore[arg-type]  # None is no key
-                return outcome
-        error = error.__cause__ or error.__context__
+def _outcome(error: Exception) -> type[StoreError]:
+    """Look an error up in ``_OUTCOMES``.
+
+    MLflow's code counts for the error itself only: one that is raised while another is handled has nothing of its code.
+    MLflow wraps what its HTTP client raises, so the causes are looked up by type and status.
+    """
+    if (outcome := _OUTCOMES.get(getattr(error, "error_code", ""))) is not None:
+        return outcome
+    cause: BaseException | None = error
+    while cause is not None:
+        if type(cause).__module__.partition(".")[0] == "requests":
+            status = getattr(getattr(cause, "response", None), "status_code", 0)
+            for key in (status, *(each.__name__ for each in type(cause).__mro__)):
+                if (outcome := _OUTCOMES.get(key)) is not None:
+                    return outcome
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
     return StoreError
 
 

@@ -1,7 +1,7 @@
 """Runs that are written to a journal, and sent from there: one run's tracker, and all runs that this process has open.
 
-Training never waits for a store: a thread for each run sends the entries, and retries ever less often while the store
-does not answer. What was not sent when the program ends stays in the journal, and ``mnist-exp sync`` sends it later::
+Training never waits for a store: a thread for each run sends the entries, and retries while the store does not answer.
+What was not sent when the program ends stays in the journal, and ``mnist-exp sync`` sends it later::
 
     tracker = begin_run(new_opening(...), backend)  # or resume_run(folder, backend); then the calls of Tracker
     tracker.close(Status.FINISHED)
@@ -9,12 +9,14 @@ does not answer. What was not sent when the program ends stays in the journal, a
 """
 
 import logging
+import os
+import shutil
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +88,9 @@ class JournalTracker:
 
     def log_params(self, params: Mapping[str, ParamValue]) -> None:
         """Write params."""
-        self._write("params", {key: _redacted(value) for key, value in params.items()})
+        self._write(
+            "params", {key: redact(value) if isinstance(value, str) else value for key, value in params.items()}
+        )
 
     def log_metrics(self, *measurements: Measurement) -> None:
         """Write metrics."""
@@ -109,9 +113,9 @@ class JournalTracker:
         self._write("dataset", {"dataset": asdict(dataset), "context": context})
 
     def log_model(self, model: ModelFolder) -> None:
-        """Save the model in the worker thread; it must not change from now on."""
-        assert callable(model), "a model that is in a folder already has no need of a journal"
-        self._submit(lambda: self._save(model))
+        """Save the model in the worker thread, or copy its folder; it must not change from now on."""
+        save = model if callable(model) else partial(shutil.copytree, model, dirs_exist_ok=True)
+        self._submit(lambda: self._save(save))
 
     def close(self, status: Status, time_ms: int | None = None) -> None:
         """End the run after the worker thread has made its files; FAILED instead of FINISHED if one raised."""
@@ -178,7 +182,7 @@ class JournalTracker:
         except Exception as error:  # noqa: BLE001  raised again by settle()
             self._error = self._error or error
 
-    def _save(self, model: Callable[[Path], None]) -> None:
+    def _save(self, model: Callable[[Path], object]) -> None:
         name = self.journal.new_folder()
         model(self.journal.folder / name)
         self._sender.append("model", {"file": name})
@@ -198,12 +202,7 @@ class JournalTracker:
 
 @dataclass
 class Delivery:
-    """What the store did not get of the runs that :func:`settle_runs` waited for.
-
-    Attributes:
-        unsent: the name of each run with entries that the store does not have, and those entries.
-        errors: the name of each run that failed as it ended, and what making its files raised.
-    """
+    """By the name of the run: entries that the store does not have, and what making a run's files raised."""
 
     unsent: list[tuple[str, Unsent]] = field(default_factory=list)
     errors: list[tuple[str, Exception]] = field(default_factory=list)
@@ -290,11 +289,10 @@ def _add(tracker: JournalTracker) -> JournalTracker:
     return tracker
 
 
-def _redacted(value: ParamValue) -> ParamValue:
-    return redact(value) if isinstance(value, str) else value
-
-
 @cache
 def _worker() -> ThreadPoolExecutor:
     """Return the one worker thread of this process: Matplotlib cannot draw in two threads at once."""
     return ThreadPoolExecutor(1, thread_name_prefix="worker")
+
+
+os.register_at_fork(after_in_child=_worker.cache_clear)  # a forked process has no threads
