@@ -247,7 +247,8 @@ def explain(error: Exception, argv: Sequence[str] = ()) -> MnistExpError | None:
     if isinstance(error, yaml.YAMLError):
         return ConfigError(f"a config file is no valid YAML: {' '.join(text.split())}")
     cause = error.__cause__
-    return ConfigError(" ".join(text.split()) + (f": {first_line(cause)}" if cause else ""))
+    more = first_line(cause) if cause else ""
+    return ConfigError(" ".join(text.split()) + (f": {more}" if more and more not in text else ""))
 
 
 def _name(overrides: Sequence[str]) -> str:
