@@ -44,7 +44,8 @@ ui: setup       ## open the MLflow UI on the store
 	$(BIN)/mnist-exp ui
 
 test: setup-dev ## run the tests and show their coverage (PYTEST_ARGS=... to choose some)
-	$(BIN)/python -m pytest --ignore=tests/faults --numprocesses 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(PYTEST_ARGS)
+	$(BIN)/python -m slipcover --source mnist_exp --skip-covered --missing-width 40 -m \
+		pytest --ignore=tests/faults --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 faults: setup-dev ## kill processes, fill disks, take servers away: nothing may be lost
 	$(BIN)/python -m pytest tests/faults --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
