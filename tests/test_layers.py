@@ -2,14 +2,18 @@
 
 import ast
 import re
+import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 from conftest import PROJECT
+from packaging.requirements import Requirement
 
 PACKAGE = "mnist_exp"
 MOST_LINES = 300
@@ -116,6 +120,19 @@ def test_only_one_folder_imports_mlflow_and_its_database() -> None:
         if each.imported.split(".")[0] in STORE_LIBRARIES and not each.importer.startswith(STORE_FOLDER)
     ]
     assert not elsewhere, "\n".join(elsewhere)
+
+
+def test_every_library_that_is_imported_is_a_declared_dependency() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    declared = {Requirement(each).name.lower().replace("_", "-") for each in project["dependencies"]}
+    distributions = packages_distributions()
+    libraries = {each.imported.split(".")[0] for each in imports()} - sys.stdlib_module_names - {PACKAGE}
+    undeclared = [
+        library
+        for library in sorted(libraries)
+        if declared.isdisjoint(name.lower().replace("_", "-") for name in distributions[library])
+    ]
+    assert undeclared == []
 
 
 def test_no_file_is_long() -> None:
