@@ -28,7 +28,7 @@ settings.register_profile("same", derandomize=True, database=None, deadline=None
 settings.register_profile("search", derandomize=False, database=None, deadline=None, max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
-pytest_plugins = ["journal_fixtures"]
+pytest_plugins = ["browser_fixture", "journal_fixtures"]
 
 PROJECT = Path(__file__).resolve().parent.parent
 OWN_VARIABLES = ("MNIST_EXP_", "MLFLOW_", "HYDRA_", "KERAS_HOME")

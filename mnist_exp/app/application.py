@@ -15,7 +15,6 @@ from omegaconf import DictConfig
 from mnist_exp.app import preflight
 from mnist_exp.app.compose import explain, run_hydra
 from mnist_exp.app.job import deliver, run_job
-from mnist_exp.app.preflight import Plan
 from mnist_exp.base.errors import INTERRUPTED, TERMINATED, RunFailed
 from mnist_exp.base.imports import exit_code_of_interruption, importing, interrupt, interrupted
 from mnist_exp.runs.provenance import command_line
@@ -76,7 +75,7 @@ class Command:
         """Check everything, recover what an earlier command left, and open the sweep; return the exit code."""
         try:
             self._start(composed, is_sweep)
-        except Exception as error:  # noqa: BLE001  shown, whatever it is
+        except Exception as error:  # noqa: BLE001  every error is shown
             return self.report(error)
         return 0
 
@@ -87,12 +86,15 @@ class Command:
         else:
             messages.store_is_away(str(plan.away))
         messages.dataset(plan.dataset)
-        if plan.sweep is None:
-            _open_experiments(plan)
-        elif not (plan.resume and _resumed(plan.sweep)):
-            sweep = preflight.resolve_looks(plan.sweep)  # after recovery, which may send the sweep it adds to
-            _open_experiments(plan)
-            _begin(sweep)
+        if plan.sweep is not None and plan.resume and _resumed(plan.sweep):
+            return
+        # After recovery, which may send the sweep that this one adds replicates to.
+        sweep = plan.sweep and preflight.resolve_looks(plan.sweep)
+        for name in plan.experiments if plan.away is None else ():
+            plan.backend.experiment(name)
+        if sweep is not None:
+            sweeps.begin(sweep)
+            messages.sweep_begins(sweep.keys, len(sweep.jobs), looks="looks" in sweep.judging)
 
     def job(self, composed: DictConfig) -> float:
         """Run one job; return its validation accuracy, NaN if it failed: to a launcher an exception ends the batch."""
@@ -119,7 +121,7 @@ class Command:
         return wrong.exit_code
 
     def _attempt(self, step: Callable[[], int | None], *, with_traceback: bool = False) -> int:
-        """Do a step; return its exit code, or that of whatever it raised: the sweep must be closed in any case."""
+        """Run a step; return its exit code or that of its exception: the sweep must be closed in any case."""
         try:
             return step() or 0
         except KeyboardInterrupt:
@@ -172,11 +174,6 @@ def recover(backend: Backend) -> None:
     messages.recovered(recovery.recover(backend))
 
 
-def _open_experiments(plan: Plan) -> None:
-    for name in plan.experiments if plan.away is None else ():
-        plan.backend.experiment(name)
-
-
 def _resumed(sweep: SweepPlan) -> bool:
     """Resume the last sweep of the same command; return False, and show why, if there is none."""
     reason = sweeps.resume(sweep)
@@ -185,11 +182,6 @@ def _resumed(sweep: SweepPlan) -> bool:
     else:
         messages.warning(f"not resumed: {reason}; the sweep starts afresh")
     return reason is None
-
-
-def _begin(sweep: SweepPlan) -> None:
-    sweeps.begin(sweep)
-    messages.sweep_begins(sweep.keys, len(sweep.jobs), looks="looks" in sweep.judging)
 
 
 def _later(code: int, later: int) -> int:

@@ -39,7 +39,6 @@ def run_job(composed: DictConfig, command: str) -> float:
     import_tensorflow()
     with importing():
         from mnist_exp.sweeps import jobs
-        from mnist_exp.sweeps.jobs import FinishedBefore, RunsElsewhere
 
     sweep = Sweep.current()
     job = this_job(sweep, command)
@@ -63,10 +62,10 @@ def run_job(composed: DictConfig, command: str) -> float:
     if failed:
         raise RunFailed("it failed as it ended")
     match done:
-        case RunsElsewhere():
+        case jobs.RunsElsewhere():
             messages.run_is_elsewhere(job)
             return math.nan
-        case FinishedBefore(record):
+        case jobs.FinishedBefore(record):
             messages.run_is_kept(job, record)
             accuracy = record.figure(f"kept/{OBJECTIVE}", math.nan)
         case result:

@@ -42,7 +42,7 @@ class Plan:
     experiments: tuple[str, ...]
     away: StoreAway | None
     resume: bool
-    sweep: "SweepPlan | None" = None
+    sweep: SweepPlan | None = None
 
 
 def check_run(composed: DictConfig) -> Plan:
@@ -59,7 +59,7 @@ def check_run(composed: DictConfig) -> Plan:
 
 
 def check_sweep(composed: DictConfig, command: str) -> Plan:
-    """Check a sweep: the config of every job, the store, the data, and the sweep that it adds to.
+    """Check a sweep: the config of every job, the store and the data.
 
     Args:
         composed: the config that Hydra composed for the sweep.

@@ -1,6 +1,6 @@
 """The folders of the project: config files, experiments, the store.
 
-In a checkout, ``conf/``, ``experiments/`` and ``mlruns/`` are in the project's folder, whatever the current folder is.
+In a checkout, ``conf/``, ``experiments/`` and ``mlruns/`` are in the project's folder, from any current folder.
 Installed from a wheel, ``conf/`` and ``experiments/`` are inside the package, and the project is the current folder:
 its ``mlruns/`` holds the runs, and its ``experiments/``, if it exists, adds to those of the package.
 """

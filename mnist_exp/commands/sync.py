@@ -1,7 +1,6 @@
 """``mnist-exp sync``: send what waits in journals, close what vanished."""
 
 import argparse
-from collections.abc import Sequence
 
 from mnist_exp.base.errors import StoreError
 
@@ -34,6 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from mnist_exp.sweeps import recover
     from mnist_exp.terminal import messages, tables
+    from mnist_exp.tracking.mlflow.backend import open_backend
     from mnist_exp.tracking.mlflow.client import uri_from_cli
     from mnist_exp.tracking.spool import journal as journals
 
@@ -47,9 +47,11 @@ def run(arguments: argparse.Namespace) -> int:
     for each in recover.sync(journals.root(), target, arguments.gone):
         messages.journal(each)
         found.append(each)
-    closed = 0
+    closed = []
     try:
-        closed = _close_vanished(uri_from_cli(arguments.uri), arguments.gone)
+        for record in recover.close_vanished(open_backend(uri_from_cli(arguments.uri)), arguments.gone):
+            messages.closed_run(record)
+            closed.append(record)
     except StoreError as error:
         messages.warning(f"runs without a journal were not looked for: {error}")
     if not found and not closed:
@@ -68,16 +70,3 @@ def _drop(key: str) -> int:
     journals.Journal(folder).remove()
     messages.out.print(f"dropped: {folder}", markup=False, soft_wrap=True)
     return 0
-
-
-def _close_vanished(uri: str, gone_hosts: Sequence[str]) -> int:
-    """Close the runs in a store that have no journal here and vanished, and show them; return their number."""
-    from mnist_exp.sweeps import recover
-    from mnist_exp.terminal import messages
-    from mnist_exp.tracking.mlflow.backend import open_backend
-
-    closed = 0
-    for record in recover.close_vanished(open_backend(uri), gone_hosts):
-        messages.closed_run(record)
-        closed += 1
-    return closed

@@ -1,7 +1,7 @@
 """Read the two file formats that MNIST-like data sets come in: Keras's ``.npz`` and LeCun's IDX.
 
 Both readers return the same four arrays, checked for shape, type and labels. Nothing in a file is executed, and the
-memory that is used is bounded, whatever a file says of its size.
+memory that is used is bounded, even if a file claims another size.
 """
 
 import gzip

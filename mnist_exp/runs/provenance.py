@@ -32,7 +32,7 @@ def command_line(argv: Sequence[str]) -> str:
 
 
 def rerun_command(config: RunConfig, dataset: Dataset, overrides: Sequence[str]) -> str:
-    """Return the command line that runs a run again, whatever the environment says by then, without secrets.
+    """Return the command line that repeats a run, without secrets.
 
     Args:
         config: what the run was given.

@@ -193,11 +193,9 @@ def _closing(job: Job, tracker: Tracker) -> Iterator[None]:
         log.info("run %s finished", tracker.run_id)
         artifacts.log_files(job, tracker)
         tracker.close(Status.FINISHED)
-    except KeyboardInterrupt:
-        _close(job, tracker, Status.KILLED, {"failure": "interrupted"})
-        raise
-    except Exception as error:
-        if interrupted.is_set():  # a C extension may turn the interruption into an error of its own
+    except (KeyboardInterrupt, Exception) as error:
+        # A C extension may turn the interruption into an error of its own.
+        if isinstance(error, KeyboardInterrupt) or interrupted.is_set():
             _close(job, tracker, Status.KILLED, {"failure": "interrupted"})
             raise KeyboardInterrupt from error
         log.exception("run %s failed", tracker.run_id)

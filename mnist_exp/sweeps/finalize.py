@@ -212,7 +212,7 @@ def _compared(sweep: Sweep, shown: Record | None, found: Sequence[Record]) -> tu
         return FinalizedSweep(board, result, problem=error), None
     except StoreError as error:
         raise Postponed(str(error)) from error
-    except Exception as error:  # noqa: BLE001  whatever it is
+    except Exception as error:  # noqa: BLE001  returned as problem
         return FinalizedSweep(board, result, problem=error), None
     return FinalizedSweep(board, result, step), report
 

@@ -6,7 +6,7 @@ elsewhere, the run has had no heartbeat for ``SILENT_S`` seconds.
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -69,8 +69,8 @@ class Recovered:
         closed: the runs without a journal here that were closed, as they had vanished.
     """
 
-    journals: list[Found] = field(default_factory=list)
-    closed: list[Record] = field(default_factory=list)
+    journals: list[Found]
+    closed: list[Record]
 
 
 def recover(backend: Backend) -> Recovered:
@@ -243,9 +243,10 @@ def _uri(redacted: str) -> str:
     Raises:
         StoreError: its database does not exist.
     """
-    database = sqlite.database_file(redacted)
-    if database is not None and not database.exists():
-        raise StoreError(f"{database} is gone: give the store's new place with --uri sqlite:///FILE")
+    if sqlite.is_missing(redacted):
+        raise StoreError(
+            f"{sqlite.database_file(redacted)} is gone: give the store's new place with --uri sqlite:///FILE"
+        )
     now = uri_from_config(None)
     return now if without_credentials(now) == redacted else redacted
 
@@ -259,8 +260,7 @@ def close_vanished(backend: Backend, gone_hosts: Sequence[str] = ()) -> Iterator
     Raises:
         StoreError: the store is away.
     """
-    database = sqlite.database_file(backend.uri)
-    if database is not None and not database.exists():
+    if sqlite.is_missing(backend.uri):
         return  # looking for runs would create a store
     for found in sorted(queries.running(backend), key=lambda each: each.is_sweep):
         try:

@@ -235,5 +235,5 @@ def lead_no_more(sweep: Sweep) -> JournalTracker:
 
 
 def _digest(overrides: Sequence[str]) -> str:
-    """Return what a sweep's command is found by, in whatever order its overrides were given."""
+    """Return a digest of a command's overrides that does not depend on their order; its sweeps are found by it."""
     return hashlib.sha256("\n".join(sorted(overrides)).encode()).hexdigest()[:16]

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -14,10 +14,11 @@ import numpy as np
 from mnist_exp.base.errors import Diverged, StoreError, first_line
 from mnist_exp.base.imports import interrupted
 from mnist_exp.metrics import Epoch, History
+from mnist_exp.tracking.mlflow.backend import open_backend
+from mnist_exp.tracking.mlflow.client import uri_from_cli
 from mnist_exp.tracking.protocols import Measurement, ParamValue, Status, Tracker
-
-if TYPE_CHECKING:
-    from mnist_exp.tracking.spool.tracker import JournalTracker
+from mnist_exp.tracking.spool import journal
+from mnist_exp.tracking.spool.tracker import PATIENCE_S, JournalTracker, new_opening
 
 log = logging.getLogger(__name__)
 
@@ -51,11 +52,6 @@ def track(
     Raises:
         StoreError: the URI is not one that MLflow writes to, or the journal cannot be written.
     """
-    from mnist_exp.tracking.mlflow.backend import open_backend
-    from mnist_exp.tracking.mlflow.client import uri_from_cli
-    from mnist_exp.tracking.spool import journal
-    from mnist_exp.tracking.spool.tracker import JournalTracker, new_opening
-
     backend = open_backend(uri_from_cli(uri))
     opening = new_opening(name, backend.uri, experiment, None, {"kind": "run"})
     tracker = JournalTracker(journal.Journal(journal.root() / opening.key, new=True), opening, backend.open_run)
@@ -76,10 +72,8 @@ def track(
         _settle(name, tracker)
 
 
-def _settle(name: str, tracker: "JournalTracker") -> None:
+def _settle(name: str, tracker: JournalTracker) -> None:
     """Wait until the store has a script's run; log what it does not have."""
-    from mnist_exp.tracking.spool.tracker import PATIENCE_S
-
     try:
         unsent = tracker.settle(PATIENCE_S)
     except Exception as failure:  # noqa: BLE001  of a file that the script logged: the run has ended as FAILED

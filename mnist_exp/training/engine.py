@@ -74,8 +74,8 @@ def predict(model: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float32
 def batch_order(order_seed: int, epoch: int, images: int) -> NDArray[np.int64]:
     """Return the order of ``images`` images in epoch ``epoch``, counted from 0: int64 [images].
 
-    It depends on its arguments alone: runs with the same ``training.order_seed`` see the same batches, whatever the
-    seed of their weights, and a run can be resumed at any epoch.
+    It depends on its arguments alone: runs with the same ``training.order_seed`` see the same batches, also if their
+    weights have different seeds, and a run can be resumed at any epoch.
     """
     return np.random.default_rng([order_seed, epoch]).permutation(images)
 

@@ -107,7 +107,7 @@ def read(rates: Sequence[float] | Floats, losses: Sequence[float] | Floats) -> R
     rate is the one with the steepest descent up to there. The last points are left out, as they have fewer neighbours
     above them and the loss may rise sharply right after them. If the first epoch is among the neighbours of the
     steepest point, a tenth of the rate with the lowest loss is suggested instead, if that is higher: the loss of an
-    untrained network falls fast at the first rates, whatever they are.
+    untrained network falls fast at the first rates, high or low.
 
     Nothing is suggested by fewer than ``FEWEST`` losses, nor by a loss that never falls: one whose fall, from the first
     smoothed point to the lowest, is within ``NOISE_FACTOR`` standard deviations of the noise, or within the share

@@ -4,13 +4,12 @@ With MNIST_EXP_SCREENSHOTS naming a folder, the pages are saved there as picture
 """
 
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from conftest import SweepStore
-from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect
 
 from mnist_exp.tracking.mlflow import ui
 from mnist_exp.tracking.protocols import Record
@@ -24,16 +23,6 @@ _SCORES = ("kept/val_accuracy", "test/accuracy")
 # On a narrower page MLflow 3.17 squeezes the list of artifacts to nothing beside the previews of four runs.
 _VIEWPORT = ViewportSize(width=1500, height=1000)
 _ZOOMED_OUT = ViewportSize(width=3000, height=2000)
-_CHROMIUM_ARGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
 # MLflow opens its assistant over a third of the page when a browser comes for the first time.
 _NO_ASSISTANT = """
     localStorage.setItem("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true");
@@ -45,17 +34,6 @@ _NO_ASSISTANT = """
 def address(sweep_store: SweepStore) -> Iterator[str]:
     with ui.serve(sweep_store.uri, port=0) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium on the PATH to show the MLflow UI in (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=_CHROMIUM_ARGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ With MNIST_EXP_SCREENSHOTS naming a folder, it is saved there as pictures.
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, ViewportSize, expect
 from report_runs import EVIL, compared, epochs_of, grid_of_runs
 
 from mnist_exp.analysis import claims
@@ -27,8 +26,6 @@ _SCREENSHOTS = os.environ.get("MNIST_EXP_SCREENSHOTS")
 _PATIENCE_MS = 60_000
 _DESKTOP = ViewportSize(width=1280, height=900)
 _PHONE = ViewportSize(width=390, height=844)
-_CHROMIUM_ARGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
-
 # Ranking, parallel coordinates, two curves, heat map, importance, two costs, three matrices and two differences.
 _CHARTS = 13
 
@@ -61,17 +58,6 @@ class Visit:
         self.page.on("console", on_console)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("dialog", lambda dialog: self.errors.append(dialog.message))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium on the PATH to show a report in (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=_CHROMIUM_ARGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

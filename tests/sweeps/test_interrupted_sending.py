@@ -14,7 +14,6 @@ from mnist_exp.config.schema import RunConfig
 from mnist_exp.data import datasets
 from mnist_exp.metrics import Epoch
 from mnist_exp.runs.job import Job
-from mnist_exp.runs.provenance import Fingerprint
 from mnist_exp.runs.run import Progress, run
 from mnist_exp.tracking import queries
 from mnist_exp.tracking.memory import MemoryTracker
@@ -25,8 +24,6 @@ from mnist_exp.tracking.spool import journal as journals
 from mnist_exp.tracking.spool.journal import Journal
 from mnist_exp.tracking.spool.tracker import JournalTracker
 from mnist_exp.training.checkpoint import Checkpoint
-
-IDENTITY = Fingerprint("config", "data", "code", "libraries")
 
 
 @pytest.fixture(autouse=True)

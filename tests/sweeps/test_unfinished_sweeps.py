@@ -23,33 +23,12 @@ from mnist_exp.tracking.mlflow import sqlite
 from mnist_exp.tracking.mlflow.backend import open_backend
 from mnist_exp.tracking.mlflow.client import connect
 from mnist_exp.tracking.mlflow.tracker import MlflowTracker
-from mnist_exp.tracking.protocols import Measurement, Opening, Status
+from mnist_exp.tracking.protocols import Measurement, Status
 from mnist_exp.tracking.spool import journal as journals
 
 IDENTITY = Fingerprint("config", "data", "code", "libraries")
 
-
-@pytest.fixture(autouse=True)
-def root(journals_root: Path) -> Path:
-    """Where the journals lie."""
-    return journals_root
-
-
-def opening(key: str, uri: str) -> Opening:
-    return Opening(key, key, uri, "mnist", None, {"kind": "run"}, 1000, journals.host())
-
-
-def sync(*arguments: str) -> int:
-    return cli.main(["sync", *arguments])
-
-
-def metrics(uri: str, key: str) -> dict[int, int]:
-    """How often the store has each epoch of the run with that key."""
-    client = connect(uri)
-    record = open_backend(uri).find_key(key)
-    assert record is not None
-    steps = [point.step for point in client.get_metric_history(record.run_id, "loss")]
-    return {step: steps.count(step) for step in steps}
+pytestmark = pytest.mark.usefixtures("journals_root")
 
 
 @pytest.fixture
@@ -76,14 +55,14 @@ class TestSweep:
             patch.setattr(queries, "children", broken)
             finalize.finalize(begun)
         assert status(uri, parent_id(begun)) == "RUNNING"
-        assert sync() == 0
+        assert cli.main(["sync"]) == 0
         assert status(uri, parent_id(begun)) == "FAILED", "its job never began"
 
     def test_one_whose_parent_was_deleted_waits_for_nothing(self, begun: Sweep, uri: str) -> None:
         connect(uri).delete_run(parent_id(begun))
         with pytest.raises(Refused):
             finalize.finalize(begun)
-        assert sync() == 0
+        assert cli.main(["sync"]) == 0
         assert journals.folders(journals.root()) == []
 
     @pytest.mark.parametrize("says", ["Max retries exceeded", "Connection broken: IncompleteRead(17 bytes read)"])
@@ -107,7 +86,7 @@ class TestSweep:
             patch.setattr(sqlite, "history", away)
             finalize.finalize(begun)
         assert status(uri, parent_id(begun)) == "RUNNING"
-        assert sync() == 0
+        assert cli.main(["sync"]) == 0
         assert status(uri, parent_id(begun)) == "FINISHED"
         files = {file.path for file in client.list_artifacts(parent_id(begun), "sweep")}
         assert files >= {"sweep/report.html", "sweep/leaderboard.csv"}
@@ -123,12 +102,14 @@ class TestSweep:
             sweeps.resume(sweep_plan(uri, "mnist", ["seed"], [["seed=1"]], IDENTITY, ["seed=1"]))
         finalize.finalize(begun, interrupted=True)
 
-    def test_one_that_goes_on_on_another_host_is_not_led_twice(self, begun: Sweep, uri: str, root: Path) -> None:
+    def test_one_that_goes_on_on_another_host_is_not_led_twice(
+        self, begun: Sweep, uri: str, journals_root: Path
+    ) -> None:
         run_id = parent_id(begun)
         tracker = sweeps.lead_no_more(begun)
         assert tracker is not None
         assert tracker.settle(60) is None
-        root.rename(root.with_name("on the other host"))
+        journals_root.rename(journals_root.with_name("on the other host"))
         with pytest.raises(StoreError, match=f"the sweep {run_id} goes on on .*: wait for its end"):
             sweeps.resume(sweep_plan(uri, "mnist", ["seed"], [["seed=1"]], IDENTITY, ["seed=1"]))
 
@@ -147,13 +128,15 @@ class TestSweep:
         assert existing(job, None).finished is not None
         assert existing(job, "a key that is not there yet") == Existing()
 
-    def test_a_refused_entry_does_not_keep_it_from_being_ranked(self, begun: Sweep, uri: str, root: Path) -> None:
+    def test_a_refused_entry_does_not_keep_it_from_being_ranked(
+        self, begun: Sweep, uri: str, journals_root: Path
+    ) -> None:
         tracker = sweeps.lead_no_more(begun)
         assert tracker is not None
         tracker.postpone(5_000_000_000_000, interrupted=False)
         assert tracker.settle(60) is None
-        (root / begun.key / "refused").write_text("a tag")
-        assert sync() == 0
+        (journals_root / begun.key / "refused").write_text("a tag")
+        assert cli.main(["sync"]) == 0
         assert status(uri, parent_id(begun)) == "FAILED"
 
     def test_a_job_that_another_process_did_is_asked_after(self, begun: Sweep) -> None:
@@ -169,7 +152,7 @@ class TestSweep:
         with claimed(begun.key, IDENTITY):
             with pytest.raises(Postponed, match="another process"):
                 finalize.finalize(begun, interrupted=True)
-            assert sync() == 1
+            assert cli.main(["sync"]) == 1
             assert status(uri, parent_id(begun)) == "RUNNING"
-        assert sync() == 0
+        assert cli.main(["sync"]) == 0
         assert status(uri, parent_id(begun)) == "KILLED"

@@ -51,13 +51,8 @@ class Place(Protocol):
         ...
 
 
-class Memory:
-    def __init__(self, scratch: Path) -> None:
-        self.scratch = scratch
-        self.tracker = MemoryTracker()
-
-    def open(self, opening: Opening) -> Tracker:  # noqa: ARG002
-        return self.tracker
+class Direct:
+    """A place that answers each call at once."""
 
     def refused(self, call: Callable[[], None]) -> bool:
         with pytest.raises(Refused):
@@ -66,6 +61,15 @@ class Memory:
 
     def left(self) -> None:
         pass
+
+
+class Memory(Direct):
+    def __init__(self, scratch: Path) -> None:
+        self.scratch = scratch
+        self.tracker = MemoryTracker()
+
+    def open(self, opening: Opening) -> Tracker:  # noqa: ARG002
+        return self.tracker
 
     def kept(self, opening: Opening) -> Kept:  # noqa: ARG002
         model, models = self.tracker.model, []
@@ -89,20 +93,12 @@ class Memory:
         )
 
 
-class Mlflow:
+class Mlflow(Direct):
     def __init__(self, scratch: Path, uri: str) -> None:
         self.scratch, self.uri = scratch, uri
 
     def open(self, opening: Opening) -> Tracker:
         return open_backend(self.uri).open_run(opening)
-
-    def refused(self, call: Callable[[], None]) -> bool:
-        with pytest.raises(Refused):
-            call()
-        return True
-
-    def left(self) -> None:
-        pass
 
     def kept(self, opening: Opening) -> Kept:
         client = connect(self.uri)

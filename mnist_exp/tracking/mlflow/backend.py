@@ -41,8 +41,7 @@ def open_existing(uri: str) -> "MlflowBackend":
     Raises:
         StoreError: it is a SQLite file that does not exist. The first call would create an empty store.
     """
-    database = sqlite.database_file(uri)
-    if database is not None and not database.exists():
+    if sqlite.is_missing(uri):
         raise StoreError(f"there is no store yet at {uri}: run python -m mnist_exp, or give the URI of another one")
     return open_backend(uri)
 
@@ -117,8 +116,8 @@ class MlflowBackend:
     def history(self, run_ids: Sequence[str], metrics: Sequence[str]) -> "pd.DataFrame":
         """Return epochs; of a SQLite store from its table, as MLflow's client reads one metric of one run at a time."""
         database = sqlite.database_file(self.uri)
+        self.connect()  # creates or mends the store
         with store_errors(self.uri):
-            self.client  # noqa: B018  creates or mends the store
             epochs = sqlite.history(database, run_ids, metrics) if database is not None else None
             if epochs is None:
                 epochs = self._history(run_ids, metrics)

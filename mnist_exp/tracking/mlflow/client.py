@@ -133,7 +133,7 @@ def connect(uri: str) -> "MlflowClient":
 
 @contextmanager
 def store_errors(uri: str) -> Iterator[None]:
-    """Turn whatever the store's libraries raise into one StoreError, StoreAway or Refused, by ``_OUTCOMES``."""
+    """Convert an error of the store's libraries to StoreError, StoreAway or Refused, by ``_OUTCOMES``."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 

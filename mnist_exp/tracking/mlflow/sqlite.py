@@ -41,6 +41,12 @@ def database_file(uri: str) -> Path | None:
     return Path(uri.removeprefix(SCHEME)).absolute() if uri.startswith(SCHEME) else None
 
 
+def is_missing(uri: str) -> bool:
+    """Return whether a URI names a SQLite file that does not exist: MLflow would create it at the first call."""
+    database = database_file(uri)
+    return database is not None and not database.exists()
+
+
 @contextmanager
 def locked(uri: str) -> Iterator[None]:
     """Hold the lock of a SQLite store; of any other store, do nothing.
