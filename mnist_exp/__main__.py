@@ -3,15 +3,15 @@
 import gc
 import sys
 
-from mnist_exp.base.imports import require_posix
-
-require_posix()
-
 if {"-h", "--help"} & set(sys.argv[1:]):
     from mnist_exp.app import help as help_text
 
     print(help_text.text(sys.argv[1:]))
     sys.exit(0)
+
+from mnist_exp.base.imports import require_posix
+
+require_posix()
 
 from mnist_exp.app.application import main  # noqa: E402  it imports what other systems lack
 

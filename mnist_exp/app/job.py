@@ -9,8 +9,6 @@ from mnist_exp.app.compose import launched_here, this_job, to_run_config
 from mnist_exp.base.errors import MnistExpError, RunFailed, first_line
 from mnist_exp.base.imports import import_tensorflow, importing
 from mnist_exp.config.schema import RunConfig
-from mnist_exp.data import datasets
-from mnist_exp.metrics import OBJECTIVE
 from mnist_exp.runs.job import Job, PreparedJob
 from mnist_exp.runs.provenance import fingerprint_of
 from mnist_exp.sweeps.sweep import Sweep
@@ -38,6 +36,7 @@ def run_job(composed: DictConfig, command: str) -> float:
     config = to_run_config(composed)
     import_tensorflow()
     with importing():
+        from mnist_exp.metrics import OBJECTIVE
         from mnist_exp.sweeps import jobs
 
     sweep = Sweep.current()
@@ -79,6 +78,8 @@ def run_job(composed: DictConfig, command: str) -> float:
 
 def prepare(job: Job, config: RunConfig, sweep: Sweep | None) -> PreparedJob:
     """Look up what a job needs: data, fingerprint and store. Data are read once per process."""
+    from mnist_exp.data import datasets  # NumPy: what only composes a config shall not wait for it
+
     dataset = datasets.load(config.data)
     return PreparedJob(
         job=job,

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mnist_exp.config.schema import RunConfig
-from mnist_exp.data import datasets
-from mnist_exp.data.datasets import Dataset, Split
 from mnist_exp.runs.provenance import Fingerprint
 from mnist_exp.tracking.protocols import Backend
+
+if TYPE_CHECKING:
+    from mnist_exp.data.datasets import Dataset, Split
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,14 @@ class PreparedJob:
 
     job: Job
     config: RunConfig
-    dataset: Dataset
+    dataset: "Dataset"
     fingerprint: Fingerprint
     backend: Backend
     experiment: str
 
     @cached_property
-    def split(self) -> Split:
+    def split(self) -> "Split":
         """The data set, divided as the config says."""
+        from mnist_exp.data import datasets  # NumPy
+
         return datasets.split(self.dataset, self.config.data)

@@ -71,10 +71,10 @@ class TestSystem:
         assert capsys.readouterr().err == ("error: mnist_exp needs a POSIX system: Linux, macOS or WSL. Received: nt\n")
 
     @pytest.mark.parametrize("start", ["runpy.run_module('mnist_exp', run_name='__main__')", "cli.main(['--help'])"])
-    def test_both_commands_ask_for_it_before_anything_else(self, start: str) -> None:
+    def test_both_commands_ask_for_it_before_they_do_anything(self, start: str) -> None:
         code = (
             "import runpy\nfrom mnist_exp.base import imports\nfrom mnist_exp.commands import cli\n"
-            "imports.require_posix.__defaults__ = ('nt',)\nimport sys\nsys.argv = ['mnist_exp', '--help']\n"
+            "imports.require_posix.__defaults__ = ('nt',)\nimport sys\nsys.argv = ['mnist_exp', '--cfg', 'job']\n"
         )
         done = subprocess.run([sys.executable, "-c", code + start], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout) == (2, "")
