@@ -67,6 +67,25 @@ def next_step(parent: Record, result: Comparison) -> NextStep | None:
     return NextStep(why, _command(command, parent, remaining, _first_unused(with_value), count))
 
 
+def confirming(parent: Record, result: Comparison) -> NextStep | None:
+    """Propose the sweep that tests a result again: the same configurations with as many new replicates.
+
+    Args:
+        parent: the parent run of the sweep.
+        result: its comparison.
+
+    Returns:
+        None if there is no verdict to test, or if replicates cannot be added to the sweep's command.
+    """
+    with_value = [row for row in result.rows if row.finished]
+    command = parent.tags.get("command", "")
+    if result.verdicts.result is None or result.first is None or not _takes_replicates(command, parent):
+        return None
+    count = len(result.first.finished)
+    words = _command(command, parent, with_value, _first_unused(result.rows), count)
+    return NextStep("Confirmed on fresh replicates by:", f"{words} follows={parent.run_id}")
+
+
 def _takes_replicates(command: str, parent: Record) -> bool:
     """Return whether replicates can be added to a command: it is one of ours, and leaves a seed for them to draw."""
     given = {key_of(word) for word in shlex.split(command)}
@@ -104,7 +123,7 @@ def _command(command: str, parent: Record, rows: Sequence[Row], start: int, coun
     given = [
         _with_values_of(rows, word, swept)
         for word in shlex.split(command)
-        if key_of(word) not in (REPLICATE, "looks", "resume")
+        if key_of(word) not in (REPLICATE, "looks", "resume", "follows")
         and not (key_of(word) in SOURCES and key_of(word) in swept)
     ]
     replicates = f"range({start},{start + count})" if start else f"range({count})"

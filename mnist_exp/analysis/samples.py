@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+import hashlib
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mnist_exp.config.replicate import REPLICATE, SOURCES, Seeds, seeds
@@ -27,17 +28,31 @@ def config_of(record: Record, *, across_datasets: bool = False) -> Config:
         record: the run.
         across_datasets: whether the data set is a part of the configuration.
     """
-    params = _DEFAULTS | {
-        key: value for key, value in record.params.items() if key not in (*NOT_OF_A_CONFIGURATION, *_DATA_LOCATION)
-    }
+    config = dict(configuration(record.params))
     if across_datasets:
-        params["data"] = f"{record.tags.get('dataset', 'unknown')} {record.tags.get('dataset.digest', '')[:8]}".strip()
-    return tuple(sorted(params.items()))
+        config["data"] = f"{record.tags.get('dataset', 'unknown')} {record.tags.get('dataset.digest', '')[:8]}".strip()
+    return tuple(sorted(config.items()))
+
+
+def configuration(params: Mapping[str, str]) -> Config:
+    """Return the configuration that a run with these params has, before there is a run."""
+    apart = (*NOT_OF_A_CONFIGURATION, *_DATA_LOCATION)
+    return tuple(sorted((_DEFAULTS | {key: value for key, value in params.items() if key not in apart}).items()))
+
+
+def configurations_digest(configs: Iterable[Config]) -> str:
+    """Return a digest of configurations, by which sweeps over the same ones are found: 16 hex digits."""
+    return hashlib.sha256(repr(sorted(set(configs))).encode()).hexdigest()[:16]
 
 
 def seeds_of(record: Record) -> Seeds:
     """Return the seeds of a run; 17, the tutorial's seed, for a source without a param."""
-    return tuple(record.params.get(key, str(seeds(0)[key])) for key in SOURCES)
+    return seeds_in(record.params)
+
+
+def seeds_in(params: Mapping[str, str]) -> Seeds:
+    """Return the seeds that params say; 17 for a source that they do not name."""
+    return tuple(params.get(key, str(seeds(0)[key])) for key in SOURCES)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 from omegaconf import DictConfig
 
-from mnist_exp.app import preflight
 from mnist_exp.app.compose import explain, run_hydra
 from mnist_exp.app.job import deliver, run_job
 from mnist_exp.base.errors import INTERRUPTED, TERMINATED, RunFailed
@@ -80,6 +79,8 @@ class Command:
         return 0
 
     def _start(self, composed: DictConfig, is_sweep: bool) -> None:
+        from mnist_exp.app import preflight  # NumPy: --cfg and a wrong config shall not wait for it
+
         plan = preflight.check_sweep(composed, self.words()) if is_sweep else preflight.check_run(composed)
         if plan.away is None:
             recover(plan.backend)
@@ -89,7 +90,7 @@ class Command:
         if plan.sweep is not None and plan.resume and _resumed(plan.sweep):
             return
         # After recovery, which may send the sweep that this one adds replicates to.
-        sweep = plan.sweep and preflight.resolve_looks(plan.sweep)
+        sweep = plan.sweep and preflight.resolve_ids(plan.sweep)
         for name in plan.experiments if plan.away is None else ():
             plan.backend.experiment(name)
         if sweep is not None:
@@ -146,6 +147,7 @@ class Command:
     def _rank(self, sweep: Sweep, *, is_interrupted: bool) -> int:
         """Rank and close the sweep, and show what came of it; return the exit code."""
         with importing():
+            from mnist_exp.review import queue
             from mnist_exp.sweeps.finalize import finalize  # reports and statistics, which a single run does not need
 
         try:
@@ -162,8 +164,11 @@ class Command:
         else:
             tables.leaderboard(ending.board)
             tables.next_step(step)
+        if ending.review is not None and ending.review.question:
+            messages.answer(ending.review.question, ending.review.answer)
         if ending.unsent is None:
             messages.how_to_look(sweep.uri)
+            messages.sweeps_wait(queue.waiting(sweep.backend))
         else:
             messages.unsent([("the sweep", ending.unsent)])
         return int(bool(problems or ending.board.others or self.failed))

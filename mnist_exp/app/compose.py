@@ -28,7 +28,7 @@ from mnist_exp.base import paths
 from mnist_exp.base.errors import ConfigError, MnistExpError, StoreError, first_line
 from mnist_exp.base.text import received as quoted
 from mnist_exp.base.text import redact, redacted_file, shortened, visible
-from mnist_exp.config.overrides import key_of, suggestion
+from mnist_exp.config.overrides import OF_A_SWEEP, key_of, suggestion, text_override
 from mnist_exp.config.replicate import REPLICATE, SOURCES
 from mnist_exp.config.schema import RunConfig, check
 from mnist_exp.runs.job import Job
@@ -62,7 +62,7 @@ def run_hydra(argv: Sequence[str], task: Callable[[DictConfig], Any], start: Sta
     HydraCallback.start = start
     version.setbase("1.3")
     parser = get_args_parser()
-    arguments = parser.parse_args(list(argv))
+    arguments = parser.parse_args([_quoted_question(word) for word in argv])
     if arguments.experimental_rerun is not None:
         raise ConfigError.rule(
             "--experimental-rerun", "must not be given: a run keeps provenance/rerun.sh", arguments.experimental_rerun
@@ -197,8 +197,8 @@ def this_job(sweep: Sweep | None, command: str) -> Job:
 
 
 def run_overrides(overrides: Sequence[str]) -> tuple[str, ...]:
-    """Return the overrides that change what runs compute: all but ``resume``, ``worth`` and ``looks``."""
-    return tuple(each for each in overrides if key_of(each) not in ("resume", "worth", "looks"))
+    """Return the overrides that change what runs compute: all but ``resume`` and what a sweep is for (``question``)."""
+    return tuple(each for each in overrides if key_of(each) not in ("resume", *OF_A_SWEEP))
 
 
 def launched_here() -> bool:
@@ -249,6 +249,12 @@ def explain(error: Exception, argv: Sequence[str] = ()) -> MnistExpError | None:
     cause = error.__cause__
     more = first_line(cause) if cause else ""
     return ConfigError(" ".join(text.split()) + (f": {more}" if more and more not in text else ""))
+
+
+def _quoted_question(word: str) -> str:
+    """Quote a question for Hydra's grammar, in which commas, brackets and quotes have a meaning: it is plain text."""
+    key, equals, text = word.partition("=")
+    return text_override(key, text) if equals and key.lstrip("+") == "question" else word
 
 
 def _name(overrides: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from mnist_exp.app.compose import expand, run_overrides, to_run_config
 from mnist_exp.base import paths
 from mnist_exp.base.errors import ConfigError, StoreAway, StoreError
 from mnist_exp.base.text import redact
-from mnist_exp.config.overrides import as_override, key_of
+from mnist_exp.config.overrides import OF_A_SWEEP, as_override, as_text, key_of
 from mnist_exp.config.schema import RunConfig
 from mnist_exp.data import datasets
 from mnist_exp.data.datasets import Dataset
+from mnist_exp.review import person
 from mnist_exp.runs import provenance
 from mnist_exp.sweeps.sweep import SweepPlan
 from mnist_exp.tracking import queries
@@ -52,7 +54,7 @@ def check_run(composed: DictConfig) -> Plan:
         MnistExpError: something is wrong; nothing was started.
     """
     config = to_run_config(composed)
-    for key in ("worth", "looks"):
+    for key in OF_A_SWEEP:
         if value := getattr(config, key):
             raise ConfigError.rule(key, "is of a sweep, python -m mnist_exp -m ..., not of one run", value)
     return _plan([config])
@@ -72,8 +74,8 @@ def check_sweep(composed: DictConfig, command: str) -> Plan:
     configs = [to_run_config(each) for each in each_composed or [composed]]
     if len(uris := {each.tracking.uri for each in configs}) > 1:
         raise ConfigError.rule("tracking.uri", "must be the same for all jobs of a sweep", sorted(map(str, uris)))
-    if len({(each.worth, each.looks) for each in configs}) > 1:
-        raise ConfigError("worth and looks say how a sweep is judged, and hold for all of its jobs: give one each")
+    if len({tuple(getattr(each, key) for key in OF_A_SWEEP) for each in configs}) > 1:
+        raise ConfigError(f"{', '.join(OF_A_SWEEP)} are of a sweep, and hold for all of its jobs: give one value each")
     plan = _plan(configs)
     fingerprints = [provenance.fingerprint_of(each, plan.dataset) for each in configs]
     if len(set(fingerprints)) < len(fingerprints):  # it would count as a second sample
@@ -91,21 +93,28 @@ def check_sweep(composed: DictConfig, command: str) -> Plan:
         command=command,
         configs=configs,
         judging=_judging(configs[0]),
+        author=_author(plan),
     )
     return replace(plan, sweep=sweep)
 
 
-def resolve_looks(sweep: SweepPlan) -> SweepPlan:
-    """Return the plan of a sweep that begins: the sweep that it adds replicates to may be given by its first letters.
+def resolve_ids(sweep: SweepPlan) -> SweepPlan:
+    """Return the plan of a sweep that begins, with the whole ids of the sweeps that it extends or tests again.
 
     Raises:
-        ConfigError: there is no such sweep, it did not say that it may be extended, or it was extended already.
+        ConfigError: there is no such sweep, it did not say that it may be extended, it was extended already, or a sweep
+            that tests it again has other configurations or replicates that are not new.
         StoreError: the store cannot be asked.
     """
-    looks = sweep.judging.get("looks", "true")
-    if looks == "true":
-        return sweep
-    return replace(sweep, judging={**sweep.judging, "looks": _extended(sweep.backend, looks)})
+    judging = dict(sweep.judging)
+    if judging.get("looks", "true") != "true":
+        judging["looks"] = _extended(sweep.backend, judging["looks"])
+    if "follows" in judging:
+        from mnist_exp.review.followups import check_followed  # pandas
+
+        params = [as_text(each.params()) for each in sweep.configs]
+        judging["follows"] = check_followed(sweep.backend, judging["follows"], params)
+    return replace(sweep, judging=judging)
 
 
 def _plan(configs: Sequence[RunConfig]) -> Plan:
@@ -153,15 +162,22 @@ def _must_be_writable(folder: Path) -> None:
 
 
 def _judging(config: RunConfig) -> dict[str, str]:
-    """Return how a sweep will be judged, as tags of its parent run."""
-    tags = {} if config.worth is None else {"worth": f"{config.worth:g}"}
-    return tags | ({"looks": as_override(config.looks)} if config.looks else {})
+    """Return what a sweep is for and how it will be judged: the keys of ``OF_A_SWEEP`` that were given, as text."""
+    given = {key: getattr(config, key) for key in OF_A_SWEEP}
+    return {key: redact(as_override(value)) for key, value in given.items() if value}
+
+
+def _author(plan: Plan) -> str:
+    """Return who begins a sweep: the login that its server reports, else git's author."""
+    if plan.away is None:
+        with suppress(StoreError):
+            return str(person.current(plan.backend))
+    return str(person.claimed())
 
 
 def _extended(backend: Backend, given: str) -> str:
-    """Return the whole id of the sweep that a new one adds replicates to. Raises as resolve_looks()."""
-    parents = queries.parents(backend)
-    found = [each for each in parents if each.run_id.startswith(given)]
+    """Return the whole id of the sweep that a new one adds replicates to. Raises as resolve_ids()."""
+    found = queries.sweeps_with_id(backend, given)
     if len(found) != 1:
         known = "no sweep has" if not found else f"{len(found)} sweeps have"
         raise ConfigError.rule("looks", f"must be true or the id of one sweep, and {known} that id", given)
@@ -169,6 +185,6 @@ def _extended(backend: Backend, given: str) -> str:
     if "looks" not in sweep.tags:
         rule = "must be the id of a sweep that began with looks=true: another is judged once"
         raise ConfigError.rule("looks", rule, given)
-    if later := [each.run_id for each in parents if each.tags.get("looks") == sweep.run_id]:
+    if later := [each.run_id for each in queries.parents(backend) if each.tags.get("looks") == sweep.run_id]:
         raise ConfigError.rule("looks", f"must be the last sweep of its looks, which is {later[-1]}", given)
     return sweep.run_id

@@ -45,6 +45,14 @@ def abridged(text: str, limit: int) -> str:
     return text[: limit - len(middle) - end] + middle + text[-end:]
 
 
+def time_span(seconds: float) -> str:
+    """Return a time span in its largest unit: ``3 min``."""
+    for unit, size in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0, seconds):.0f} s"
+
+
 def received(value: object) -> str:
     """Return a value as an error message quotes it: one line, at most 200 characters."""
     return shortened(visible(repr(value)), 200)

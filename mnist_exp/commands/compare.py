@@ -63,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     from mnist_exp.analysis import comparison, frames
     from mnist_exp.analysis.next_step import next_step
     from mnist_exp.analysis.ranking import measure
+    from mnist_exp.metrics import OBJECTIVE
+    from mnist_exp.review import queue
     from mnist_exp.terminal import messages, tables
 
     by = measure(arguments.metric, arguments.by, direction=arguments.direction, allow_test=arguments.allow_test)
@@ -71,8 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
     sweep = planned[-1] if planned else None
     epochs = frames.epochs_frame(backend, [record.run_id for record in found])
     worth = arguments.worth
-    if worth is None and sweep is not None and by.metric == "val_accuracy" and "worth" in sweep.tags:
-        worth = float(sweep.tags["worth"])
+    if worth is None and sweep is not None and by.metric == OBJECTIVE:
+        worth = sweep.worth
     looks = [each.run_id for each in planned] if sweep and "looks" in sweep.tags else []
     result = comparison.compare(
         found, epochs, by, across_datasets=arguments.across_datasets, worth=worth, planned=looks
@@ -93,6 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
 
             page = sweep_report.html(sweep_report.gather(backend, result, epochs, sweep, step))
             _write(page, arguments.output or "comparison.html")
+    messages.sweeps_wait(queue.waiting(backend))
     return 0
 
 

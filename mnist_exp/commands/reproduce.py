@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mnist_exp.base.errors import INTERRUPTED, TERMINATED, ConfigError, StoreError
+from mnist_exp.config.overrides import OF_A_SWEEP
 from mnist_exp.config.replicate import REPLICATE, SOURCES
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _QUICK_REPLICATES = 2
 
 _FIXED = (REPLICATE, *SOURCES, "experiment", "data", "hydra.mode")
 # Overrides with which the models are still those that were published.
-_HARMLESS = ("tracking.", "data.path=", "hydra.", "resume=", "worth=", "looks=")
+_HARMLESS = ("tracking.", "data.path=", "hydra.", "resume=", *(f"{key}=" for key in OF_A_SWEEP))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,6 +4,9 @@ import argparse
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from mnist_exp.base.errors import StoreError
+from mnist_exp.base.text import received, time_span
+
 if TYPE_CHECKING:
     from mnist_exp.tracking.protocols import Backend, Record
 
@@ -71,15 +74,30 @@ def described(sweep: "Record") -> str:
     """Return the name of a sweep, the first letters of its id, and how long ago it ended: ``NAME (1f2e3d4c, ...)``."""
     if sweep.ended_ms is None:
         return f"{sweep.name} ({sweep.run_id[:8]}, not ended)"
-    return f"{sweep.name} ({sweep.run_id[:8]}, ended {_ago(time.time() - sweep.ended_ms / 1000)} ago)"
+    return f"{sweep.name} ({sweep.run_id[:8]}, ended {time_span(time.time() - sweep.ended_ms / 1000)} ago)"
 
 
-def _ago(seconds: float) -> str:
-    """Return a time span in its largest unit: ``3 min``."""
-    for unit, size in (("days", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(0, seconds):.0f} s"
+def find_sweep(backend: "Backend", given: str | None) -> "Record":
+    """Return the parent run of the sweep that a command was given, by the first letters of its id; None for the last.
+
+    Raises:
+        StoreError: there is no such sweep, there are several, or it is a run of another kind.
+    """
+    from mnist_exp.tracking import queries
+
+    if given is None:
+        if (last := last_sweep(backend)) is None:
+            raise StoreError("there is no sweep yet: run python -m mnist_exp -m model.units=4,10")
+        return last.parent
+    found = queries.sweeps_with_id(backend, given.lower())
+    if len(found) == 1:
+        return found[0]
+    if found:
+        listed = ", ".join(each.run_id[: len(given) + 4] for each in found[:5])
+        raise StoreError(
+            f"{len(found)} sweeps have an id that begins with {received(given)}: {listed}. Give more of it"
+        )
+    raise StoreError(f"no sweep has an id that begins with {received(given)}: mnist-exp sweeps lists them")
 
 
 def _is_shared(uri: str) -> bool:

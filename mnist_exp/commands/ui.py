@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError.rule("--port", f"must be from 0 to {_MAX_PORT}", arguments.port)
     backend = store.open_store(arguments.uri)
     pages = _pages(backend)
+    from mnist_exp.review import queue
     from mnist_exp.terminal import messages
     from mnist_exp.tracking.mlflow import ui
     from mnist_exp.tracking.mlflow.client import without_credentials
@@ -47,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     def show(address: str) -> None:
         links = {title: f"{address}{page}" for title, page in pages.items()}
         messages.links(links)
+        messages.sweeps_wait(queue.waiting(backend))
         if not arguments.no_browser:
             webbrowser.open(next(iter(links.values())))
 

@@ -19,9 +19,10 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from mnist_exp.base.errors import ConfigError
 from mnist_exp.base.text import received as quoted
 from mnist_exp.config import replicate as replicates
-from mnist_exp.config.overrides import flatten, suggestion
+from mnist_exp.config.overrides import OF_A_SWEEP, flatten, suggestion
 
 MAX_EXPERIMENT_NAME = 500  # characters, MLflow's limit
+MAX_QUESTION = 500  # characters; two lines of a report
 
 
 def _without_nul(text: str) -> str:
@@ -30,12 +31,23 @@ def _without_nul(text: str) -> str:
     return text
 
 
-def _looks(value: object) -> object:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str | int) and re.fullmatch("[0-9a-f]{4,32}", str(value)):
+def _one_line(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise PydanticCustomError("one_line", "Value should be a sentence on one line")
+    return text
+
+
+def _sweep_id(value: object) -> str:
+    if isinstance(value, str | int) and not isinstance(value, bool) and re.fullmatch("[0-9a-f]{4,32}", str(value)):
         return str(value)  # Hydra parses an id that has only digits as a number
-    raise PydanticCustomError("looks", "Value should be true, false or the id of a sweep")
+    raise PydanticCustomError("sweep_id", "Value should be the id of a sweep, or its first letters, 4 at least")
+
+
+def _looks(value: object) -> object:
+    try:
+        return value if isinstance(value, bool) else _sweep_id(value)
+    except PydanticCustomError:
+        raise PydanticCustomError("looks", "Value should be true, false or the id of a sweep") from None
 
 
 _CLOSED = ConfigDict(extra="forbid")
@@ -46,6 +58,8 @@ Int = Annotated[int, Strict()]
 Float = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Text = Annotated[str, Strict(), Field(min_length=1), AfterValidator(_without_nul)]
 Name = Annotated[str, Strict(), Field(min_length=1, max_length=MAX_EXPERIMENT_NAME), AfterValidator(_without_nul)]
+Question = Annotated[str, Strict(), Field(min_length=1, max_length=MAX_QUESTION), AfterValidator(_one_line)]
+SweepId = Annotated[Any, AfterValidator(_sweep_id)]
 Count = Annotated[Int, Field(gt=0)]
 Seed = Annotated[Int, Field(ge=0, lt=2**32)]  # NumPy's and scikit-learn's range
 Rate = Annotated[Float, Field(gt=0)]
@@ -209,7 +223,9 @@ class RunConfig:
     replicate: Annotated[Int, Field(ge=0)]
     seed: Seed
     resume: Bool = False
+    question: Question | None = None
     worth: Rate | None = None
+    follows: SweepId | None = None
     looks: Annotated[Any, AfterValidator(_looks)] = False
     experiment: Text | None = None
 
@@ -229,7 +245,7 @@ class RunConfig:
 
 
 _RUN = TypeAdapter(RunConfig)
-_NOT_OF_A_RUN = ("tracking", "resume", "worth", "looks")  # none changes what a run computes
+_NOT_OF_A_RUN = ("tracking", "resume", *OF_A_SWEEP)
 
 
 def check(composed: Mapping[str, Any]) -> RunConfig:

@@ -27,6 +27,35 @@ _CONFUSION_FILE = "evaluation/confusion_matrix.csv"
 
 
 @dataclass(frozen=True)
+class ReviewBlock:
+    """The review of a sweep, at the head of its report.
+
+    Attributes:
+        headline: what was decided, by whom, when, for which content.
+        question: what the sweep was asked; empty if nothing.
+        asked: when, and which difference matters; may be empty.
+        answer: sentences.
+        holds, missing, fails: checks, by how they came out.
+        text: what was said with the decision; may be empty.
+        despite: why it was approved although checks failed; empty if none did.
+    """
+
+    headline: str
+    question: str
+    asked: str
+    answer: Sequence[str]
+    holds: Sequence[str] = ()
+    missing: Sequence[str] = ()
+    fails: Sequence[str] = ()
+    text: str = ""
+    despite: str = ""
+
+    def parts(self) -> list[tuple[str, Sequence[str]]]:
+        """Return the checks under their headings."""
+        return [("Holds", self.holds), ("Missing", self.missing), ("Fails", self.fails)]
+
+
+@dataclass(frozen=True)
 class SweepReport:
     """The content of a report.
 
@@ -40,6 +69,7 @@ class SweepReport:
         links: address in the MLflow UI, by run id; may be empty.
         next_step: the sweep that would decide what is undecided; None if there is none.
         unfinished: whether the sweep still runs; the page says so.
+        review: its review; None if the runs are no sweep.
     """
 
     title: str
@@ -50,6 +80,7 @@ class SweepReport:
     links: Mapping[str, str]
     next_step: NextStep | None = None
     unfinished: bool = False
+    review: ReviewBlock | None = None
 
 
 def gather(
@@ -58,6 +89,7 @@ def gather(
     epochs: pd.DataFrame,
     parent: Record | None,
     step: NextStep | None = None,
+    review: ReviewBlock | None = None,
 ) -> SweepReport:
     """Collect the content of a report, with the confusion matrices that its runs logged.
 
@@ -67,6 +99,7 @@ def gather(
         epochs: as ``analysis.frames`` returns them.
         parent: the sweep's parent run; None if the runs were not chosen as a sweep.
         step: the sweep that would decide what is undecided.
+        review: the sweep's review.
 
     Returns:
         The content, to be passed to :func:`html`.
@@ -83,6 +116,7 @@ def gather(
         links={each.run_id: backend.link(each) for each in runs},
         next_step=step,
         unfinished=any(each.status == "RUNNING" for each in runs),
+        review=review,
     )
 
 

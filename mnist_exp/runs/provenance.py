@@ -9,15 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distributions, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mnist_exp.base import paths
 from mnist_exp.base.text import redact
-from mnist_exp.config.overrides import key_of
+from mnist_exp.config.overrides import key_of, text_override
 from mnist_exp.config.replicate import REPLICATE
 from mnist_exp.config.schema import RunConfig
-from mnist_exp.data.datasets import Dataset
 from mnist_exp.runs.checkout import Code
+
+if TYPE_CHECKING:
+    from mnist_exp.data.datasets import Dataset
 
 # What a result may depend on. Their versions become tags; every other package's are in environment.txt.
 _PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "mlflow", "hydra-core", "matplotlib")
@@ -31,7 +33,7 @@ def command_line(argv: Sequence[str]) -> str:
     return shlex.join(["python", "-m", "mnist_exp", *map(redact, argv)])
 
 
-def rerun_command(config: RunConfig, dataset: Dataset, overrides: Sequence[str]) -> str:
+def rerun_command(config: RunConfig, dataset: "Dataset", overrides: Sequence[str]) -> str:
     """Return the command line that repeats a run, without secrets.
 
     Args:
@@ -47,7 +49,8 @@ def rerun_command(config: RunConfig, dataset: Dataset, overrides: Sequence[str])
         words = [named if key == "data" else word for key, word in typed]
         words += [] if "data" in keys else [named]
     elif config.data.path is not None and "data.path" not in keys:
-        words.append(_override("data.path", config.data.path))
+        path = config.data.path
+        words.append(f"data.path={path}" if _PLAIN.fullmatch(path) else text_override("data.path", path))
     return command_line(words)
 
 
@@ -106,15 +109,6 @@ def environment() -> str:
     return "\n".join([header, *packages]) + "\n"
 
 
-def _override(key: str, text: str) -> str:
-    """Return an override in Hydra's grammar, with quotes only if the text needs them."""
-    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # an interpolation otherwise
-    if _PLAIN.fullmatch(text):
-        return f"{key}={text}"
-    escaped = re.sub(r'(\\*)("|\Z)', lambda found: 2 * found[1] + ('\\"' if found[2] else ""), text)
-    return f'{key}="{escaped}"'
-
-
 def _version(package: str) -> str:
     try:
         return version(package)
@@ -157,7 +151,7 @@ class Fingerprint:
         return [name for name, text in asdict(self).items() if tags.get(f"fingerprint.{name}") != text]
 
 
-def fingerprint_of(config: RunConfig, dataset: Dataset) -> Fingerprint:
+def fingerprint_of(config: RunConfig, dataset: "Dataset") -> Fingerprint:
     """Return the fingerprint of the run of a config on a data set."""
     plain = {key: value for key, value in config.plain().items() if key != REPLICATE}  # only its seeds matter
     plain["data"] = {key: value for key, value in plain["data"].items() if key not in ("name", "path")}

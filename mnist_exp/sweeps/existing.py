@@ -8,8 +8,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from mnist_exp.base.errors import RunFailed, StoreError
-from mnist_exp.base.text import received, redact
-from mnist_exp.config.overrides import as_override
+from mnist_exp.base.text import received
+from mnist_exp.config.overrides import as_text
 from mnist_exp.config.schema import RunConfig
 from mnist_exp.runs.job import PreparedJob
 from mnist_exp.runs.provenance import Fingerprint
@@ -172,7 +172,7 @@ def changes(fingerprint: Fingerprint, last: Record, runs: Sequence[Record], conf
     """
     differing = fingerprint.differing(last.tags)
     before = _shared([each.params for each in runs])
-    now = _shared([{key: redact(as_override(value)) for key, value in each.params().items()} for each in configs])
+    now = _shared([as_text(each.params()) for each in configs])
     params = [
         f"{key} was {received(before[key])}, is {received(now[key])}"
         for key in sorted((before.keys() & now.keys()) - _IGNORED)

@@ -11,8 +11,15 @@ from mnist_exp.analysis.next_step import NextStep, next_step
 from mnist_exp.analysis.ranking import Leaderboard, measure
 from mnist_exp.base.errors import Refused, StoreError
 from mnist_exp.base.text import shortened
-from mnist_exp.statistics.conclusion import percent
+from mnist_exp.reports.sweep_report import ReviewBlock
+from mnist_exp.review import record
+from mnist_exp.review.actions import NOTE
+from mnist_exp.review.answer import answer_of
+from mnist_exp.review.block import unreviewed
+from mnist_exp.review.queue import ANSWER
+from mnist_exp.review.review import Question
 from mnist_exp.sweeps.existing import others_at_work
+from mnist_exp.sweeps.note import note
 from mnist_exp.sweeps.sweep import Postponed, Sweep, lead_no_more
 from mnist_exp.tracking import queries
 from mnist_exp.tracking.protocols import Measurement, Record, Status, Tracker
@@ -34,6 +41,7 @@ class FinalizedSweep:
         comparison: its configurations compared, with the runs of the sweeps that it extends; None if no run began, or
             comparing failed.
         next_step: the sweep that would decide what is undecided; None if there is none.
+        review: its question and the answer, as its report begins with them.
         problem: what comparing or reporting raised; None if both succeeded.
         journal_error: why an entry of the parent run could not be written; None if all were.
         unsent: the entries of the parent run that the store does not have; None if it has all.
@@ -42,6 +50,7 @@ class FinalizedSweep:
     board: Leaderboard
     comparison: Comparison | None = None
     next_step: NextStep | None = None
+    review: ReviewBlock | None = None
     problem: Exception | None = None
     journal_error: StoreError | None = None
     unsent: Unsent | None = None
@@ -139,9 +148,8 @@ def close(
     time_ms = max([time_ms, *(record.ended_ms or 0 for record in found)])
     try:
         parent.log_metrics(Measurement({**ended, **_first_metrics(ending.comparison)}, time_ms=time_ms))
-        parent.set_tags(
-            {**tags, **_verdict_tags(ending.comparison), "mlflow.note.content": _note(ending.board, ending.comparison)}
-        )
+        text = note(ending.board, ending.comparison, ending.review)
+        parent.set_tags({**tags, **_verdict_tags(ending.comparison), NOTE: text})
         parent.log_artifact("sweep/leaderboard.csv", ending.board.csv().encode())
         if report is not None:
             parent.log_artifact("sweep/report.html", report)
@@ -203,25 +211,33 @@ def _compared(sweep: Sweep, shown: Record | None, found: Sequence[Record]) -> tu
         backend = sweep.backend
         runs, planned = queries.looked_at(backend, shown, found) if shown else (found, [])
         epochs = frames.epochs_frame(backend, [record.run_id for record in runs])
-        worth = float(shown.tags["worth"]) if shown and "worth" in shown.tags else None
+        worth = shown.worth if shown else None
         ids = [each.run_id for each in planned]
         result = comparison.compare(runs, epochs, measure("val_accuracy"), worth=worth, planned=ids)
         step = next_step(shown, result) if shown else None
-        report = sweep_report.html(sweep_report.gather(backend, result, epochs, shown, step)).encode()
+        block = _review_block(shown, result)
+        report = sweep_report.html(sweep_report.gather(backend, result, epochs, shown, step, block)).encode()
     except Refused as error:
         return FinalizedSweep(board, result, problem=error), None
     except StoreError as error:
         raise Postponed(str(error)) from error
     except Exception as error:  # noqa: BLE001  returned as problem
         return FinalizedSweep(board, result, problem=error), None
-    return FinalizedSweep(board, result, step), report
+    return FinalizedSweep(board, result, step, block), report
+
+
+def _review_block(shown: Record | None, result: Comparison) -> ReviewBlock | None:
+    """Return the head of the report and of the note: question and answer, not reviewed yet; None without a parent."""
+    if shown is None:
+        return None
+    return unreviewed(Question.of(shown, record.read(shown).events), answer_of(result), shown.run_id)
 
 
 def _verdict_tags(result: Comparison | None) -> dict[str, str]:
     """Return the conclusion, the best set and the looks so far, as tags of the parent run."""
     if result is None:
         return {}
-    tags = {"conclusion": shortened(result.conclusion(), _LONGEST_TAG)}
+    tags = {"conclusion": shortened(result.conclusion(), _LONGEST_TAG), ANSWER: answer_of(result).short}
     if result.first is not None:
         tags["first"] = result.first.label(result.keys)
     if result.verdicts.result is not None:
@@ -246,51 +262,3 @@ def _first_metrics(result: Comparison | None) -> dict[str, float]:
         **interval,
         **best_set,
     }
-
-
-def _note(board: Leaderboard, result: Comparison | None) -> str:
-    """Return the conclusion and the ranking as markdown, the note on the parent run's page in the MLflow UI."""
-    head = [f"{result.conclusion()}\n", "Artifacts: `sweep/report.html`\n"] if result else []
-    if result and result.has_replicates:
-        return "\n".join([*head, *_configurations(result)])
-    titles = ["#", *board.keys, *(title for _, title in ranking.COLUMNS)]
-    lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
-    for place, record in enumerate(board.ranked, 1):
-        params = [record.params.get(key, "") for key in board.keys]
-        figures = [record.figure(metric) for metric, _ in ranking.COLUMNS]
-        metrics = ["" if figure is None else f"{figure:.4g}" for figure in figures]
-        lines.append(f"| {' | '.join([str(place), *params, *metrics])} |")
-    lines += [f"\nrange test, not ranked: {record.name}" for record in board.range_tests]
-    lines += [f"\n{record.status}: {record.name}" for record in board.others]
-    return "\n".join([*head, *lines])
-
-
-def _configurations(result: Comparison) -> list[str]:
-    titles = [
-        *("#", *result.keys, "replicates", f"mean {result.measure.name}", "95 % interval", "best set"),
-        *(f"minus the first, simultaneous {percent(1 - result.verdicts.level)}", "verdict", "without a result"),
-    ]
-    lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
-    for place, row in enumerate(result.rows, 1):
-        figures = [""] * 5
-        if row.spread:
-            without = "one replicate" if row.spread.n == 1 else ""
-            interval = f"{row.spread.low:.4f} .. {row.spread.high:.4f}" if row.spread.has_interval else without
-            against = row.against_first
-            figures = [
-                f"{row.spread.mean:.4f}",
-                interval,
-                row.best_set_in_words(),
-                against.interval() if against else "",
-                against.words() if against else "",
-            ]
-        keys = [row.params.get(key, "") for key in result.keys]
-        cells = [
-            str(place) if row.spread else "-",
-            *keys,
-            str(row.spread.n if row.spread else 0),
-            *figures,
-            row.failures_in_words(),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines

@@ -6,10 +6,13 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mnist_exp.base.errors import ConfigError, StoreError
+from mnist_exp.config.overrides import as_text
 from mnist_exp.config.schema import RunConfig
-from mnist_exp.data.datasets import Dataset
+from mnist_exp.review import person
+from mnist_exp.review.person import AUTHOR
 from mnist_exp.runs import checkout, provenance
 from mnist_exp.runs.provenance import Fingerprint
 from mnist_exp.sweeps.existing import changes, remember
@@ -20,6 +23,9 @@ from mnist_exp.tracking.spool import journal as journals
 from mnist_exp.tracking.spool.entries import LINES
 from mnist_exp.tracking.spool.journal import Busy, Journal
 from mnist_exp.tracking.spool.tracker import PATIENCE_S, JournalTracker, new_opening
+
+if TYPE_CHECKING:
+    from mnist_exp.data.datasets import Dataset
 
 _VARIABLE = "MNIST_EXP_SWEEP"
 
@@ -47,12 +53,13 @@ class SweepPlan:
         overrides: those of the command that decide what runs compute.
         command: the command line, without secrets.
         configs: of the jobs; of the command alone if a search composes them as it goes.
-        judging: how it will be judged, as tags of its parent run (``looks``, ``worth``).
+        judging: what it is for and how it will be judged: the keys of ``OF_A_SWEEP`` that were given.
+        author: who begins it; git's author if empty.
     """
 
     backend: Backend
     experiment: str
-    dataset: Dataset
+    dataset: "Dataset"
     keys: Sequence[str]
     jobs: Sequence[Sequence[str]]
     fingerprint: Fingerprint
@@ -60,6 +67,7 @@ class SweepPlan:
     command: str = ""
     configs: Sequence[RunConfig] = ()
     judging: Mapping[str, str] = field(default_factory=dict)
+    author: str = ""
 
     def opening(self, name: str, key: str | None = None) -> Opening:
         """Return what the parent run is created from; of a run that exists already, with its ``key``."""
@@ -131,12 +139,16 @@ def begin(plan: SweepPlan) -> Sweep:
     sweep = Sweep.of(opening, plan.backend.uri)
     parent = _lead(sweep, Journal(journals.root() / opening.key, new=True), opening)
     try:
+        # Params, as the store never changes them: what was asked before the first run is seen to have been.
+        parent.log_params({key: text for key, text in plan.judging.items() if key != "looks"})
         parent.set_tags(
             {
                 "sweep.keys": ", ".join(plan.keys),
                 "sweep.jobs": str(len(plan.jobs)),
                 "sweep.command": _digest(plan.overrides),
-                **plan.judging,
+                **({"looks": plan.judging["looks"]} if "looks" in plan.judging else {}),
+                **({"sweep.configurations": _configurations(plan)} if plan.jobs else {}),
+                AUTHOR: plan.author or str(person.claimed()),
                 **plan.fingerprint.tags(),
                 **provenance.run_tags(checkout.code()),
             }
@@ -163,7 +175,7 @@ def resume(plan: SweepPlan) -> str | None:
         None, or why there is none that can be resumed.
 
     Raises:
-        ConfigError: it began with another ``worth`` or ``looks``.
+        ConfigError: it began with another question, or is to be judged in another way.
         StoreError: the store cannot be asked, or another process runs it.
     """
     experiment_id = plan.backend.experiment(plan.experiment)
@@ -212,10 +224,10 @@ def _log_inputs(plan: SweepPlan, parent: JournalTracker) -> None:
 
 
 def _must_be_judged_alike(last: Record, judging: Mapping[str, str]) -> None:
-    """Raise ConfigError if a sweep is to be resumed with another ``worth`` or ``looks`` than it began with."""
+    """Raise ConfigError if a sweep is to be resumed for another question, or judged in another way, than it began."""
     for key, wanted in judging.items():
-        began_with = last.tags.get(key, "")
-        abbreviated = key == "looks" and began_with.startswith(wanted)  # the first letters of an id
+        began_with = last.params.get(key, last.tags.get(key, ""))
+        abbreviated = key in ("looks", "follows") and began_with.startswith(wanted)  # the first letters of an id
         if began_with != wanted and not abbreviated:
             began = f"{key}={began_with}" if began_with else f"without {key}"
             raise ConfigError.rule(key, f"must be as it was when the sweep began ({began}) to resume it", wanted)
@@ -232,6 +244,12 @@ def lead_no_more(sweep: Sweep) -> JournalTracker:
     """End being the current sweep; return the tracker of its parent run."""
     os.environ.pop(_VARIABLE, None)
     return _led.pop(sweep.key)
+
+
+def _configurations(plan: SweepPlan) -> str:
+    from mnist_exp.analysis import samples  # NumPy
+
+    return samples.configurations_digest(samples.configuration(as_text(each.params())) for each in plan.configs)
 
 
 def _digest(overrides: Sequence[str]) -> str:

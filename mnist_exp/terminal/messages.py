@@ -157,7 +157,7 @@ def how_to_look(uri: str) -> None:
     from mnist_exp.tracking.mlflow.client import uri_from_config, without_credentials
 
     where = "" if uri == uri_from_config(None) else f" --uri {without_credentials(uri)}"
-    out.print(f"See it in the MLflow UI:  [bold]{shown(_command())} ui{shown(where)}[/]", soft_wrap=True)
+    out.print(f"See it in the MLflow UI:  [bold]{shown(command_name())} ui{shown(where)}[/]", soft_wrap=True)
 
 
 def journals_wait(count: int, reason: str) -> None:
@@ -205,7 +205,7 @@ def unsent(waiting: "Sequence[tuple[str, Unsent]]") -> None:
     if away:
         runs = "1 run" if len(away) == 1 else f"{len(away)} runs"
         warning(f"{sum(each.entries for _, each in away)} entries of {runs} wait to be sent: {away[-1][1].reason}")
-        _err.print(f"Nothing is lost: they are in a journal. Send them with  [bold]{shown(_command())} sync[/]")
+        _err.print(f"Nothing is lost: they are in a journal. Send them with  [bold]{shown(command_name())} sync[/]")
     for name, each in refused:
         warning(f"{each.entries} entries of {name} were refused: {each.reason}")
 
@@ -213,7 +213,7 @@ def unsent(waiting: "Sequence[tuple[str, Unsent]]") -> None:
 def postponed(reason: str) -> None:
     """Print that a sweep is not ranked yet, and the command that ranks it."""
     warning(f"the sweep is not ranked yet: {reason}")
-    _err.print(f"Nothing is lost. What waits is sent, and the sweep ranked, by  [bold]{shown(_command())} sync[/]")
+    _err.print(f"Nothing is lost. What waits is sent, and the sweep ranked, by  [bold]{shown(command_name())} sync[/]")
 
 
 def journal(found: "Found") -> None:
@@ -236,6 +236,20 @@ def journal(found: "Found") -> None:
     out.print(lines[found.state], soft_wrap=True)
 
 
+def answer(question: str, sentences: "Sequence[str]") -> None:
+    """Print the question of a sweep and the answer to it."""
+    out.print(f"[bold]{shown(question)}[/]", soft_wrap=True)
+    for sentence in sentences:
+        out.print(f"  {shown(sentence)}", soft_wrap=True)
+
+
+def sweeps_wait(count: int) -> None:
+    """Print that sweeps wait for this user, and the command that lists them; nothing for 0."""
+    if count:
+        waits = "1 sweep waits" if count == 1 else f"{count} sweeps wait"
+        _err.print(f"{waits} for you:  [bold]{shown(command_name())} sweeps[/]")
+
+
 def links(named: Mapping[str, str]) -> None:
     """Print names and addresses to open in a browser, each on its own line."""
     for name, address in named.items():
@@ -251,7 +265,7 @@ def _place(job: "Job") -> str:
     return f"{job.number}/{job.total} " if job.total > 1 else ""
 
 
-def _command() -> str:
+def command_name() -> str:
     """Return how to call ``mnist-exp``: its name if it is on the path, else the file beside this interpreter."""
     beside = Path(sys.executable).parent / "mnist-exp"
     if shutil.which("mnist-exp") or not beside.exists():

@@ -24,6 +24,9 @@ ModelFolder = Path | Callable[[Path], None]
 INFINITE = sys.float_info.max
 """What MLflow keeps in place of an infinite value."""
 
+MAX_PARAM = 6000
+"""The most characters that MLflow keeps of a param; it cuts a longer one silently."""
+
 SILENT_S = 900
 """A run without a heartbeat for so many seconds (30 heartbeat intervals) is taken for vanished."""
 
@@ -151,6 +154,16 @@ class Record:
         return self.params.get("lr") == "range_test"
 
     @property
+    def worth(self) -> float | None:
+        """Of a sweep: the smallest difference that matters; None if none was given before it began."""
+        text = self.params.get("worth", self.tags.get("worth", ""))  # a tag of sweeps from before it was a param
+        try:
+            size = float(text)
+        except ValueError:
+            return None
+        return size if math.isfinite(size) and size > 0 else None
+
+    @property
     def heartbeat_s(self) -> int | None:
         """Unix time of its last heartbeat, in seconds; None if it sends none."""
         text = self.tags.get("heartbeat", "")
@@ -271,4 +284,16 @@ class Backend(Protocol):
 
     def link(self, record: Record) -> str:
         """Return the address of a run's page in the MLflow UI."""
+        ...
+
+    def login(self) -> str | None:
+        """Return the name that the server knows this user by; None if it has no logins."""
+        ...
+
+    def write_once(self, run_id: str, param: str, text: str) -> bool:
+        """Write a param that must not have a value yet; return whether the run now has exactly this text as its value.
+
+        False if it had another one (compare-and-set). Raises Refused if this user may only read the run or there is no
+        such run, ValueError if the text has more than :data:`MAX_PARAM` characters, or a NUL.
+        """
         ...

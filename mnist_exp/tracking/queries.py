@@ -27,6 +27,13 @@ def parents(backend: Backend) -> list[Record]:
     return backend.search("tags.kind = 'sweep'")
 
 
+def sweeps_with_id(backend: Backend, given: str) -> list[Record]:
+    """Return the parent runs of the sweeps whose id begins with ``given``; none if that cannot be the start of one."""
+    if not re.fullmatch("[0-9a-f]{1,32}", given):
+        return []
+    return backend.search(f"attributes.run_id LIKE '{given}%' AND tags.kind = 'sweep'")
+
+
 def running(backend: Backend) -> list[Record]:
     """Return every run with the status RUNNING, the parent runs of sweeps included."""
     return backend.search("attributes.status = 'RUNNING'")

@@ -68,7 +68,7 @@ def test_bash_completes_overrides(line: str, offered: str) -> None:
     ("line", "offered"),
     [
         ("mnist-exp sy", "sync"),
-        ("mnist-exp ", "compare completion reproduce sync ui"),
+        ("mnist-exp ", "compare completion promote reproduce review sweeps sync ui"),
         ("mnist-exp compare --format ", "csv html json table"),
         ("mnist-exp compare first --metric val_loss --by l", "last"),
         ("mnist-exp compare --output pypro", "pyproject.toml"),

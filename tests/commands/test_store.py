@@ -6,6 +6,7 @@ import time
 import pytest
 
 from commands.conftest import MnistExp
+from mnist_exp.base.text import time_span
 from mnist_exp.commands import store
 from mnist_exp.tracking.mlflow.backend import open_backend
 from mnist_exp.tracking.mlflow.tracker import MlflowTracker
@@ -98,4 +99,4 @@ def test_what_a_program_reads_holds_no_such_line(shared: Backend, mnist_exp: Mni
     [(-5, "0 s"), (30, "30 s"), (119, "119 s"), (180, "3 min"), (3 * 3600, "3 h"), (20 * 86400, "20 days")],
 )
 def test_a_time_span_is_said_in_its_largest_unit(seconds: float, text: str) -> None:
-    assert store._ago(seconds) == text
+    assert time_span(seconds) == text

@@ -92,7 +92,10 @@ def test_first_and_conclusion_stand_in_the_notes_of_the_parent(begun: Sweep, tmp
     assert parent.data.tags["first"] == "model.units=10"
     assert "best_set" not in parent.data.tags, "one replicate rules nothing out"
     assert parent.data.tags["conclusion"] == ended.comparison.conclusion()
-    assert parent.data.tags["mlflow.note.content"].startswith(ended.comparison.conclusion())
+    note = parent.data.tags["mlflow.note.content"]
+    assert (
+        f"Not reviewed. mnist-exp review {parent.info.run_id[:8]}" in note.partition(ended.comparison.conclusion())[0]
+    )
     assert {file.path for file in client.list_artifacts(parent_id(begun), "sweep")} == {
         *("sweep/manifest.json", "sweep/leaderboard.csv", "sweep/report.html")
     }

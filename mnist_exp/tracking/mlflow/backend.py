@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from mnist_exp.base.errors import Refused, StoreError
+from mnist_exp.base.errors import Refused, StoreAway, StoreError
 from mnist_exp.tracking.mlflow import sqlite, ui
-from mnist_exp.tracking.mlflow.client import connect, store_errors, without_credentials
-from mnist_exp.tracking.protocols import INFINITE, Opening, Record, as_logged
+from mnist_exp.tracking.mlflow.client import connect, is_forbidden, login, store_errors, without_credentials
+from mnist_exp.tracking.protocols import INFINITE, MAX_PARAM, Opening, Record, as_logged
 from mnist_exp.tracking.spool import journal as journals
 
 if TYPE_CHECKING:
@@ -137,6 +137,30 @@ class MlflowBackend:
         """Return the address of a run's page in the MLflow UI."""
         address = without_credentials(self.uri) if self.uri.startswith("http") else _LOCAL_UI
         return ui.run_link(address, record.experiment_id, record.run_id)
+
+    def login(self) -> str | None:
+        """Return the name that the server knows this user by."""
+        return login(self.uri)
+
+    def write_once(self, run_id: str, param: str, text: str) -> bool:
+        """Write a param that must not have a value yet; return whether the run now has this text as its value."""
+        if len(text) > MAX_PARAM or "\0" in text:
+            raise ValueError(f"a param must have at most {MAX_PARAM:,} characters and no NUL. Received: {len(text):,}")
+        text.encode()  # half a surrogate pair raises UnicodeEncodeError, a ValueError
+        client = self.client
+        try:
+            with store_errors(self.uri):
+                client.log_param(run_id, param, text)
+        except StoreAway:
+            raise
+        except StoreError as error:
+            if is_forbidden(error):
+                place = f"the tracking store {without_credentials(self.uri)}"
+                raise Refused(f"{place} does not let this user write to run {run_id}: that needs EDIT") from error
+            if (value := self.find(run_id).params.get(param)) is None:
+                raise
+            return value == text
+        return True
 
     def tracker(self, run_id: str) -> "MlflowTracker":
         """Return a tracker that writes to an existing run."""

@@ -41,6 +41,10 @@ _OUTCOMES: dict[str | int, type[StoreError]] = {
     "Timeout": StoreAway,
 }
 
+# Who is logged in, as MLflow's basic-auth answers. Servers without logins do not have it; a proxy may forbid it.
+_WHO = "/api/2.0/mlflow/users/current"
+_NO_LOGINS = (403, 404, 405)
+
 
 def uri_from_config(uri: str | None) -> str:
     """Return the absolute tracking URI of runs: MLFLOW_TRACKING_URI, else ``tracking.uri``, else the project's mlruns/.
@@ -129,6 +133,39 @@ def connect(uri: str) -> "MlflowClient":
                 f"tracking.uri {received(without_credentials(uri))} cannot be used: {redact(first_line(error))}"
             ) from error
     return client
+
+
+@cache
+def login(uri: str) -> str | None:
+    """Return the name that the server at ``uri`` knows this user by; None if it has no logins, like a database.
+
+    MLflow's client has no method for this. The server is asked once: credentials do not change within a process.
+
+    Raises:
+        StoreAway: no server answers.
+        StoreError: the server failed, or did not accept the credentials.
+    """
+    if not uri.startswith("http"):
+        return None
+    connect(uri)
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request, verify_rest_response
+
+    with store_errors(uri):
+        response = http_request(get_default_host_creds(uri), _WHO, "GET")
+        if response.status_code in _NO_LOGINS:
+            return None
+        user = verify_rest_response(response, _WHO).json().get("user")
+    name = user.get("username") if isinstance(user, dict) else None
+    return name if isinstance(name, str) and name else None
+
+
+def is_forbidden(error: StoreError) -> bool:
+    """Return whether the server denied a request because this user lacks a permission.
+
+    This is no outcome of its own: a permission may be granted later, and journals are sent then.
+    """
+    return getattr(error.__cause__, "error_code", "") == "PERMISSION_DENIED"
 
 
 @contextmanager
