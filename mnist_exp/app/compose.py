@@ -165,7 +165,9 @@ def expand(config: DictConfig) -> tuple[list[str], list[list[str]], list[DictCon
     loader = GlobalHydra.instance().config_loader()
     given = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
     parser = OverridesParser.create(config_loader=loader)
-    overrides = parser.parse_overrides([*given, *config.hydra.overrides.task])
+    typed = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)  # as Hydra: an escaped ${x} stays one
+    assert isinstance(typed, list)
+    overrides = parser.parse_overrides([*given, *typed])
     swept = [key_of(override.get_key_element()) for override in overrides if override.is_sweep_override()]
     keys = list(dict.fromkeys(swept))  # unique: an experiment and the command line may sweep over the same key
     if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):

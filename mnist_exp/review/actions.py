@@ -15,6 +15,7 @@ from mnist_exp.base.text import shortened
 from mnist_exp.config.schema import MAX_QUESTION
 from mnist_exp.review import block, copy, record
 from mnist_exp.review.checks import failing
+from mnist_exp.review.decision import NOBODY
 from mnist_exp.review.person import Person, claimed
 from mnist_exp.review.record import HEAD, Event, Kind, new_event
 from mnist_exp.review.review import Review, gather
@@ -54,7 +55,7 @@ class Reviewer:
 
     def ask(self, review: Review, name: str, text: str) -> Review:
         """Ask somebody for a review: it is their turn then."""
-        if not name.strip():
+        if name.strip() in ("", NOBODY):
             raise ConfigError.rule("--ask", "must name somebody: a login, or a name or address as git has it", name)
         return self._append(review, Kind.ASK, to=str(Person.parse(name)), text=_checked(text))
 

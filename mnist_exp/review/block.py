@@ -15,7 +15,7 @@ from mnist_exp.review.review import Question, Review
 
 _BEGIN, _END = "<!-- review -->", "<!-- end of review -->"
 _LONGEST_TEXT = 1000  # characters of what was said, in a note
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|!&~])")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]#|!~])")
 
 
 def unreviewed(question: Question, answer: Answer, sweep_id: str) -> ReviewBlock:
@@ -119,4 +119,5 @@ def with_block(note: str, block: str) -> str:
 
 def _plain(text: str) -> str:
     """Return text that markdown shows as it is, on one line."""
-    return _MARKDOWN.sub(r"\\\1", visible(text))
+    marked = _MARKDOWN.sub(r"\\\1", visible(text))
+    return marked.replace("<", "&lt;").replace(">", "&gt;")

@@ -45,7 +45,8 @@ class Decision:
 def decide(record: ReviewRecord, content: Content, runs: Sequence[Record], author: str) -> Decision:
     """Read what was decided of a sweep.
 
-    The last decision of each person counts, if it was given for the present content. A rejection outweighs approvals.
+    The last decision of each person counts, if it was given for the present content. A rejection outweighs approvals;
+    an approval without a signature takes no signed rejection back.
 
     Args:
         record: its events.
@@ -57,7 +58,10 @@ def decide(record: ReviewRecord, content: Content, runs: Sequence[Record], autho
         return Decision(State.BROKEN, None, record.problem, author)
     decisions = [each for each in record.events if each.kind in (Kind.APPROVE, Kind.REJECT)]
     given = [each for each in decisions if each.content.get("digest") == content.digest]
-    last = {each.by: each for each in given}
+    last: dict[str, Event] = {}
+    for each in given:
+        if not (each.by in last and _is_weaker(each, last[each.by])):
+            last[each.by] = each
     present = [each for each in given if last[each.by] is each]
     rejections = [each for each in present if each.kind is Kind.REJECT]
     if rejections:
@@ -69,6 +73,12 @@ def decide(record: ReviewRecord, content: Content, runs: Sequence[Record], autho
         reason = changes(approvals[-1].content, content, runs)
         return Decision(State.STALE, approvals[-1], reason, _turn(record, author, after=author))
     return Decision(State.OPEN, None, "", _turn(record, author, after=author if decisions else NOBODY))
+
+
+def _is_weaker(approval: Event, rejection: Event) -> bool:
+    """Return whether an approval cannot take back a rejection: anybody may claim the name of who signed that."""
+    kinds = (approval.kind, rejection.kind) == (Kind.APPROVE, Kind.REJECT)
+    return kinds and bool(rejection.signature) and not approval.signature
 
 
 def _turn(record: ReviewRecord, author: str, *, after: str) -> str:

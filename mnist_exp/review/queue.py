@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from dataclasses import dataclass
 
-from mnist_exp.base.errors import ConfigError, StoreError
+from mnist_exp.base.errors import ConfigError, Refused, StoreError
 from mnist_exp.review import record
 from mnist_exp.review.decision import NOBODY, Decision, State, author_of
 from mnist_exp.review.person import Person, current
@@ -75,19 +76,27 @@ def lines(
 
 
 def _line(backend: Backend, sweep: Record, person: Person) -> Line:
-    decision = present_decision(backend, sweep)
-    jobs = sweep.tags.get("sweep.jobs", "")
+    decision = _decision(backend, sweep)
+    finished, jobs = sweep.metrics.get("jobs/finished", 0.0), sweep.tags.get("sweep.jobs", "")
     return Line(
         sweep=sweep,
         by=Person.parse(author_of(sweep)).name,
         at_ms=sweep.ended_ms,
-        finished=int(sweep.metrics.get("jobs/finished", 0)),
+        finished=int(finished) if math.isfinite(finished) else 0,
         jobs=int(jobs) if jobs.isdecimal() else 0,
         question=Question.of(sweep, record.read(sweep).events),
         answer=sweep.tags.get(ANSWER, "running" if sweep.status == "RUNNING" else NOBODY),
         decision=decision,
         is_yours=decision.turn != NOBODY and person.is_called(decision.turn),
     )
+
+
+def _decision(backend: Backend, sweep: Record) -> Decision:
+    """Return what was decided of a sweep; of one that looks at a sweep which was deleted, that it cannot be read."""
+    try:
+        return present_decision(backend, sweep)
+    except Refused as error:
+        return Decision(State.BROKEN, None, str(error), author_of(sweep))
 
 
 def waiting(backend: Backend) -> int:

@@ -35,6 +35,8 @@ _err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 # About the number of lines for the epochs of a run if no terminal shows a progress bar.
 _PLAIN_LINES = 10
 
+_LONGEST_LINK = 40_000  # characters: the comparison of a thousand runs names each of them
+
 
 def error(message: str) -> None:
     """Print an error, as one line."""
@@ -253,7 +255,7 @@ def sweeps_wait(count: int) -> None:
 def links(named: Mapping[str, str]) -> None:
     """Print names and addresses to open in a browser, each on its own line."""
     for name, address in named.items():
-        out.print(f"  {shown(name)}\n    [bold]{shown(address)}[/]", soft_wrap=True)
+        out.print(f"  {shown(name)}\n    [bold]{shown(address, _LONGEST_LINK)}[/]", soft_wrap=True)
 
 
 def shown(text: str, limit: int = 1000) -> str:
