@@ -3,9 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
+from mnist_exp.base.imports import interrupted
 from mnist_exp.config.schema import RunConfig
 from mnist_exp.data.files import Arrays
 from mnist_exp.tracking.protocols import Record
@@ -206,6 +208,28 @@ def sweep_store(tmp_path_factory: pytest.TempPathFactory) -> SweepStore:
     assert parent is not None
     children = queries.children(open_backend(client.tracking_uri), parent.run_id)
     return SweepStore(checkout, outcome, checkout.uri, parent.experiment_id, parent.run_id, children)
+
+
+@pytest.fixture
+def signal_handlers() -> Iterator[None]:
+    """A command handles signals as long as its process lives: here, as long as its test."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    interrupted.clear()
+
+
+def command_here(capsys: pytest.CaptureFixture[str], arguments: Sequence[str]) -> Outcome:
+    """``mnist-exp ARGUMENTS`` in this process; its test uses ``signal_handlers``."""
+    from mnist_exp.commands import cli
+
+    capsys.readouterr()
+    try:
+        code = cli.main(arguments)
+    except SystemExit as left:  # argparse
+        code = int(str(left.code))
+    return Outcome(code, *capsys.readouterr())
 
 
 Program = Callable[..., Outcome]

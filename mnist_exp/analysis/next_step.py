@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mnist_exp.analysis import samples
 from mnist_exp.analysis.comparison import Comparison, Row
 from mnist_exp.analysis.looks import Looks
 from mnist_exp.config.overrides import key_of
@@ -51,20 +52,30 @@ def next_step(parent: Record, result: Comparison) -> NextStep | None:
         start = 0 if max(len(row.finished) for row in with_value) == 1 else _first_unused(with_value)
         why = f"For a verdict, at least {result.verdicts.min_replicates} replicates:"
         return NextStep(why, _command(command, parent, with_value, start, _FIRST_SWEEP))
+    count = replicates_needed(result)
+    if count is None or count > _MAX_REPLICATES:
+        return None
+    why = f"A fresh sweep of {count} new replicates, judged alone:"
+    remaining = [row for row in with_value if row.in_best_set]  # including those without a verdict
+    return NextStep(why, _command(command, parent, remaining, _first_unused(with_value), count))
+
+
+def replicates_needed(result: Comparison) -> int | None:
+    """Return how many fresh replicates would decide between the first configuration and the rest of the best set.
+
+    Returns:
+        The number for a difference of ``worth``, or else for the largest difference seen; None if nothing is undecided,
+        or no number is known.
+    """
     needed = [
         row.against_first.needed
         for row in result.best_set
         if row.against_first is not None and row.against_first.verdict == UNDECIDED
     ]
-    finite = [each for each in needed if not math.isnan(each)]
+    finite = [each for each in needed if math.isfinite(each)]
     if not finite:
         return None
-    count = int(max(finite) if result.verdicts.worth is not None else min(finite))
-    if count > _MAX_REPLICATES:
-        return None
-    why = f"A fresh sweep of {count} new replicates, judged alone:"
-    remaining = [row for row in with_value if row.in_best_set]  # including those without a verdict
-    return NextStep(why, _command(command, parent, remaining, _first_unused(with_value), count))
+    return int(max(finite) if result.verdicts.worth is not None else min(finite))
 
 
 def confirming(parent: Record, result: Comparison) -> NextStep | None:
@@ -104,9 +115,8 @@ def _next_look(parent: Record, looks: Looks, result: Comparison) -> NextStep:
 
 
 def _first_unused(rows: Sequence[Row]) -> int:
-    """Return the number after the largest replicate number of any run."""
-    numbers = [record.params.get(REPLICATE, "") for row in rows for record in (*row.finished, *row.without_value)]
-    return max((int(number) for number in numbers if number.isdecimal()), default=-1) + 1
+    """Return the number after the largest replicate number of any run of the configurations."""
+    return samples.next_replicate(record for row in rows for record in (*row.finished, *row.without_value))
 
 
 def _command(command: str, parent: Record, rows: Sequence[Row], start: int, count: int) -> str:

@@ -30,7 +30,7 @@ def config_of(record: Record, *, across_datasets: bool = False) -> Config:
     """
     config = dict(configuration(record.params))
     if across_datasets:
-        config["data"] = f"{record.tags.get('dataset', 'unknown')} {record.tags.get('dataset.digest', '')[:8]}".strip()
+        config["data"] = data_of(record)
     return tuple(sorted(config.items()))
 
 
@@ -38,6 +38,17 @@ def configuration(params: Mapping[str, str]) -> Config:
     """Return the configuration that a run with these params has, before there is a run."""
     apart = (*NOT_OF_A_CONFIGURATION, *_DATA_LOCATION)
     return tuple(sorted((_DEFAULTS | {key: value for key, value in params.items() if key not in apart}).items()))
+
+
+def data_of(record: Record) -> str:
+    """Return the data that a run learned from, as people read it: ``mnist c6558067``."""
+    return f"{record.tags.get('dataset', 'unknown')} {record.tags.get('dataset.digest', '')[:8]}".strip()
+
+
+def next_replicate(records: Iterable[Record]) -> int:
+    """Return the number after the largest replicate number of any run."""
+    numbers = [record.params.get(REPLICATE, "") for record in records]
+    return max((int(number) for number in numbers if number.isdecimal()), default=-1) + 1
 
 
 def configurations_digest(configs: Iterable[Config]) -> str:

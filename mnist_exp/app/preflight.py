@@ -177,11 +177,7 @@ def _author(plan: Plan) -> str:
 
 def _extended(backend: Backend, given: str) -> str:
     """Return the whole id of the sweep that a new one adds replicates to. Raises as resolve_ids()."""
-    found = queries.sweeps_with_id(backend, given)
-    if len(found) != 1:
-        known = "no sweep has" if not found else f"{len(found)} sweeps have"
-        raise ConfigError.rule("looks", f"must be true or the id of one sweep, and {known} that id", given)
-    (sweep,) = found
+    sweep = queries.one_sweep(backend, "looks", given, rule="must be true or the id of one sweep")
     if "looks" not in sweep.tags:
         rule = "must be the id of a sweep that began with looks=true: another is judged once"
         raise ConfigError.rule("looks", rule, given)

@@ -1,9 +1,6 @@
 """``mnist-exp promote``: the model of an approved sweep becomes the champion, or a former champion does again."""
 
 import argparse
-import json
-import math
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +63,7 @@ def _promote(backend: "Backend", which: str | None, despite: str, form: str) -> 
     from mnist_exp.review import person, promotion
     from mnist_exp.review.actions import Reviewer
     from mnist_exp.review.review import gather
-    from mnist_exp.terminal import messages, promotions
+    from mnist_exp.terminal import messages, promotions, tables
     from mnist_exp.tracking.mlflow.client import without_credentials
 
     review = gather(backend, store.find_sweep(backend, which))
@@ -77,30 +74,30 @@ def _promote(backend: "Backend", which: str | None, despite: str, form: str) -> 
     except MnistExpError as error:
         messages.warning(f"it was promoted, and the review of the sweep does not say so: {error}")
     if form == "json":
-        _write(_promotion_as_json(done))
+        tables.as_json(_promotion_as_json(done))
     else:
         promotions.promoted(done, without_credentials(backend.uri))
 
 
 def _rollback(backend: "Backend", name: str, reason: str, form: str) -> None:
     from mnist_exp.review import champion, person
-    from mnist_exp.terminal import promotions
+    from mnist_exp.terminal import promotions, tables
     from mnist_exp.tracking.mlflow.client import without_credentials
 
     done = champion.rollback(backend, name, by=str(person.current(backend)), reason=reason)
     if form == "json":
-        _write({**_as_json(done.version), "repeats": done.repeats.number, "former": done.replaced.number})
+        tables.as_json({**_as_json(done.version), "repeats": done.repeats.number, "former": done.replaced.number})
     else:
         promotions.rolled_back(done, without_credentials(backend.uri))
 
 
 def _list(backend: "Backend", name: str, form: str) -> None:
     from mnist_exp.review import champion
-    from mnist_exp.terminal import promotions
+    from mnist_exp.terminal import promotions, tables
 
     versions = champion.history(backend, name)
     if form == "json":
-        _write([_as_json(version) for version in versions])
+        tables.as_json([_as_json(version) for version in versions])
     elif versions:
         promotions.history(versions)
     else:
@@ -126,9 +123,6 @@ def _name(backend: "Backend", given: str | None) -> str:
 
 
 def _promotion_as_json(done: "Promotion") -> dict[str, Any]:
-    against = None
-    if done.against is not None:
-        against = {key: _finite(value) for key, value in asdict(done.against).items()}
     return {
         **_as_json(done.version),
         "uri": done.uri,
@@ -138,10 +132,10 @@ def _promotion_as_json(done: "Promotion") -> dict[str, Any]:
         "measure": done.measure,
         "value": done.choice.value,
         "mean": done.mean,
-        "low": _finite(done.low),
-        "high": _finite(done.high),
+        "low": done.low,
+        "high": done.high,
         "former": done.former.number if done.former else None,
-        "against": against,
+        "against": asdict(done.against) if done.against else None,
         "overrode": list(done.overrode),
     }
 
@@ -155,12 +149,3 @@ def _as_json(version: "Version") -> dict[str, Any]:
         "created_ms": version.created_ms,
         "tags": dict(version.tags),
     }
-
-
-def _finite(value: object) -> object:
-    """Return None for NaN, which JSON does not have."""
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _write(content: object) -> None:
-    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")

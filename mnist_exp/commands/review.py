@@ -73,8 +73,6 @@ def run(arguments: argparse.Namespace) -> int:
     review = gather(backend, store.find_sweep(backend, arguments.which))
     reviewer = actions.Reviewer(backend, person.current(backend))
     review = _act(arguments, reviewer, review)
-    with suppress(StoreError):  # a reader without the right to write sees the same review
-        actions.repair_index(backend, review)
     _show(backend, review, is_author=reviewer.is_author(review), form=arguments.format)
     messages.sweeps_wait(queue.waiting(backend))
     return 0
@@ -95,7 +93,7 @@ def _check_options(arguments: argparse.Namespace) -> None:
 
 
 def _act(arguments: argparse.Namespace, reviewer: "Reviewer", review: "Review") -> "Review":
-    """Do what the arguments say; return the review after it."""
+    """Do what the arguments say; return the review after it. If they say nothing, only the index is repaired."""
     if arguments.ask is not None:
         return reviewer.ask(review, arguments.ask, arguments.message or "")
     if arguments.approve:
@@ -106,6 +104,10 @@ def _act(arguments: argparse.Namespace, reviewer: "Reviewer", review: "Review") 
         return reviewer.comment(review, _text(arguments.message))
     if arguments.question is not None:
         return reviewer.question(review, arguments.question, arguments.worth)
+    from mnist_exp.review.actions import repair_index
+
+    with suppress(StoreError):  # a reader without the right to write sees the same review
+        repair_index(reviewer.backend, review)
     return review
 
 
@@ -183,7 +185,7 @@ def _check_sweep(uri: str | None, which: str | None) -> "Finding":
 
 def _show(backend: "Backend", review: "Review", *, is_author: bool, form: str) -> None:
     from mnist_exp.review.review import since
-    from mnist_exp.terminal import reviews
+    from mnist_exp.terminal import reviews, tables
 
     before = since(backend, review)
     commands = reviews.next_commands(review, is_author=is_author)
@@ -199,7 +201,7 @@ def _show(backend: "Backend", review: "Review", *, is_author: bool, form: str) -
         "turn": review.decision.turn,
         "changed": review.decision.reason or None,
         "question": {"text": review.question.text, "worth": review.question.worth, "asked": review.question.asked},
-        "answer": {name: _known(value) for name, value in vars(review.answer).items()},
+        "answer": vars(review.answer),
         "checks": [vars(each) for each in review.checks],
         "content": {"digest": review.content.digest, "runs": review.content.runs, "parts": review.content.parts},
         "events": [{name: value for name, value in vars(each).items() if value} for each in review.record.events],
@@ -207,9 +209,4 @@ def _show(backend: "Backend", review: "Review", *, is_author: bool, form: str) -
         "next": commands,
         "page": link,
     }
-    sys.stdout.write(json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def _known(value: object) -> object:
-    """Return None for a number that is not known, which JSON does not have."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    tables.as_json(plain)

@@ -1,8 +1,6 @@
 """``mnist-exp sweeps``: the sweeps of a store, their questions and answers, and whose turn it is."""
 
 import argparse
-import json
-import sys
 from typing import TYPE_CHECKING
 
 from mnist_exp.commands import store
@@ -35,14 +33,14 @@ def run(arguments: argparse.Namespace) -> int:
         StoreError: the store cannot be read.
     """
     from mnist_exp.review import person, queue
-    from mnist_exp.terminal import reviews
+    from mnist_exp.terminal import reviews, tables
 
     since = queue.seconds(arguments.since) if arguments.since is not None else None
     backend = store.open_store(arguments.uri)
     user = person.current(backend)
     lines = queue.lines(backend, user, mine=arguments.mine, undecided=arguments.open, since_s=since)
     if arguments.format == "json":
-        sys.stdout.write(json.dumps([_plain(backend, line) for line in lines], indent=2, ensure_ascii=False) + "\n")
+        tables.as_json([_plain(backend, line) for line in lines])
     else:
         reviews.sweeps(lines, _MOST if since is None else len(lines))
     return 0

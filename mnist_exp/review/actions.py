@@ -9,21 +9,21 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from mnist_exp.analysis import frames
 from mnist_exp.base.errors import ConfigError, StoreError
 from mnist_exp.base.text import shortened
 from mnist_exp.config.schema import MAX_QUESTION
 from mnist_exp.review import block, copy, record
 from mnist_exp.review.checks import failing
-from mnist_exp.review.decision import NOBODY
+from mnist_exp.review.content import in_words
+from mnist_exp.review.decision import NOBODY, TURN
 from mnist_exp.review.person import Person, claimed
 from mnist_exp.review.record import HEAD, Event, Kind, new_event
 from mnist_exp.review.review import Review, gather
 from mnist_exp.statistics.conclusion import joined
 from mnist_exp.tracking.protocols import Backend
 
-REVIEW, TURN = "review", "review.turn"
-"""Tags of the parent run, by which MLflow's UI can filter: what was decided, and whose turn it is."""
+REVIEW = "review"
+"""Tag of the parent run, by which MLflow's UI can filter: what was decided."""
 
 NOTE = "mlflow.note.content"
 """Tag that MLflow shows as the description of a run."""
@@ -98,7 +98,7 @@ class Reviewer:
     def is_author(self, review: Review) -> bool:
         """Return whether this person began the sweep, by what is claimed."""
         author = Person.parse(review.author)
-        return self.person.is_same(author) or (claimed().is_same(author))
+        return self.person.is_same(author) or claimed().is_same(author)
 
     def _decide(self, review: Review, kind: Kind, text: str, **fields: object) -> Review:
         """Write a decision, and the report that shows it."""
@@ -158,10 +158,7 @@ def _note(review: Review) -> str:
 def _state_in_words(review: Review) -> str:
     """Return ``approved 4f1c9a2e, 32 runs``: MLflow's UI shows for which content an approval was given."""
     event = review.decision.event
-    if event is None:
-        return str(review.state)
-    content = event.content
-    return f"{review.state} {str(content.get('digest', ''))[:8]}, {content.get('runs', 0)} runs"
+    return str(review.state) if event is None else f"{review.state} {in_words(event.content)}"
 
 
 def _page(backend: Backend, review: Review, event: Event) -> str | None:
@@ -170,9 +167,8 @@ def _page(backend: Backend, review: Review, event: Event) -> str | None:
         return None
     from mnist_exp.reports import sweep_report
 
-    epochs = frames.epochs_frame(backend, [run.run_id for run in review.runs])
     shown = block.block_of(review, event)
-    content = sweep_report.gather(backend, review.comparison, epochs, review.sweep, review.step, shown)
+    content = sweep_report.gather(backend, review.comparison, review.epochs, review.sweep, review.step, shown)
     return sweep_report.html(content)
 
 

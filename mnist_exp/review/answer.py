@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mnist_exp.analysis.comparison import Comparison, Row
+from mnist_exp.analysis.next_step import replicates_needed
 from mnist_exp.statistics.conclusion import joined
 from mnist_exp.statistics.verdicts import EQUIVALENT
 
@@ -118,14 +119,14 @@ def _decided(result: Comparison, best: Sequence[Row], n: int) -> Answer:
         sentences = [headline, versus, *others]
         return Answer(
             Kind.EQUIVALENT, "no difference", tuple(sentences), difference, low, high, against.p, n,
-            _more(result, best),
+            replicates_needed(result),
         )  # fmt: skip
     chance = f", {against.p_in_words()}" if against.p_in_words() else ""
     first = f"{winner} is better: {_change(difference, low, high)}, {n} replicates{chance}"
     sentences = [first, versus, *_among(result, best)]
     return Answer(
         Kind.DECIDED, f"{winner} {difference:+.4f}", tuple(sentences), difference, low, high, against.p, n,
-        _more(result, best),
+        replicates_needed(result),
     )  # fmt: skip
 
 
@@ -135,7 +136,7 @@ def _open(result: Comparison, best: Sequence[Row], n: int) -> Answer:
     if verdicts and all(each == EQUIVALENT for each in verdicts) and len(best) == _judged(result):
         headline = f"no difference worth {result.verdicts.worth:g} between {_listed(result, best)}, {n} replicates"
         return Answer(Kind.EQUIVALENT, "no difference", (headline,), replicates=n)
-    more = _more(result, best)
+    more = replicates_needed(result)
     headline = f"undecided between {_listed(result, best)}, {n} replicates"
     sentences = [headline]
     if more is not None:
@@ -154,18 +155,9 @@ def _among(result: Comparison, best: Sequence[Row]) -> list[str]:
     names = _listed(result, best)
     if all(row.against_first and row.against_first.verdict == EQUIVALENT for row in best[1:]):
         return [f"no difference worth {result.verdicts.worth:g} between {names}"]
-    more = _more(result, best)
+    more = replicates_needed(result)
     would = f": {more} fresh replicates would tell" if more is not None else ""
     return [f"undecided between {names}{would}"]
-
-
-def _more(result: Comparison, best: Sequence[Row]) -> int | None:
-    """Return the number of fresh replicates that would decide between the configurations of the best set."""
-    needed = [row.against_first.needed for row in best[1:] if row.against_first]
-    finite = [each for each in needed if math.isfinite(each)]
-    if not finite:
-        return None
-    return math.ceil(max(finite) if result.verdicts.worth is not None else min(finite))
 
 
 def _judged(result: Comparison) -> int:

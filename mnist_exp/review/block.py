@@ -8,7 +8,9 @@ import time
 from mnist_exp.base.text import shortened, visible
 from mnist_exp.reports.sweep_report import ReviewBlock
 from mnist_exp.review.answer import Answer
+from mnist_exp.review.checks import ASKED
 from mnist_exp.review.checks import State as CheckState
+from mnist_exp.review.content import in_words
 from mnist_exp.review.decision import State
 from mnist_exp.review.record import Event, Kind
 from mnist_exp.review.review import Question, Review
@@ -62,8 +64,7 @@ def headline(state: State, event: Event | None, reason: str) -> str:
     """Return ``APPROVED by ann (claimed), 24 Nov 2026 18:02 UTC, for content 4f1c9a2e, 32 runs``."""
     if event is None:
         return f"{state.upper()}: {reason}"
-    content = event.content
-    given = f"{str(content.get('digest', ''))[:8]}, {content.get('runs', 0)} runs"
+    given = in_words(event.content)
     if state is State.STALE:
         return f"STALE: {reason}. It was approved by {who(event)}, {when(event.at_ms)}, for content {given}"
     despite = " despite failing checks" if event.despite else ""
@@ -87,9 +88,8 @@ def when(at_ms: int) -> str:
 
 def asked_in_words(question: Question) -> str:
     """Return when the question was asked and what matters: ``asked before any run (claimed), worth 0.005``."""
-    words = {"before": "asked before any run (claimed)", "after": "asked when results had been seen", "": ""}
     worth = [] if question.worth is None else [f"worth {question.worth:g}"]
-    return ", ".join([*filter(None, [words[question.asked]]), *worth])
+    return ", ".join([*filter(None, [ASKED.get(question.asked)]), *worth])
 
 
 def markdown(block: ReviewBlock) -> str:

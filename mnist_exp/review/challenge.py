@@ -9,6 +9,7 @@ from mnist_exp.analysis import frames, samples
 from mnist_exp.analysis.comparison import Comparison, Row
 from mnist_exp.analysis.ranking import differing_keys
 from mnist_exp.statistics import inference
+from mnist_exp.statistics.conclusion import p_in_words
 from mnist_exp.statistics.verdicts import BETTER, TOO_FEW, WORSE, Sample, judge, natural_key
 from mnist_exp.tracking.protocols import Backend, Record
 
@@ -55,7 +56,7 @@ class Challenge:
         if not self.replicates:
             return "no common replicates"
         ends = "" if math.isnan(self.low) else f" [{self.low:+.4f}, {self.high:+.4f}]"
-        p = "" if math.isnan(self.p) else " (p < 0.001)" if self.p < 0.001 else f" (p {self.p:.3f})"
+        p = f" ({words})" if (words := p_in_words(self.p)) else ""
         count = "1 common replicate" if len(self.replicates) == 1 else f"{len(self.replicates)} common replicates"
         return f"{self.difference:+.4f}{ends}, {self.verdict}{p}, over {count}"
 

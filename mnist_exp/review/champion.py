@@ -158,7 +158,7 @@ def rollback(backend: Backend, name: str, *, by: str, reason: str = "") -> Rollb
     versions = registry.versions(backend.uri, name)
     replaced = champion_of(versions)
     if replaced is None:
-        raise ConfigError(f"there is no champion of {name!r} to take back: mnist-exp promote --list shows its versions")
+        raise ConfigError(f"there is no champion of {name!r}, so none can be rolled back: see mnist-exp promote --list")
     target = _former(replaced, versions)
     kept = {key: text for key, text in target.tags.items() if key not in (FORMER, SINCE)}
     own = {KIND: Kind.ROLLBACK.value, "by": by, "reason": reason, REPEATS: str(target.number)}

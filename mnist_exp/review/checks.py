@@ -6,11 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mnist_exp.analysis import samples
 from mnist_exp.analysis.comparison import Comparison
 from mnist_exp.review.answer import Answer, Kind
 from mnist_exp.review.followups import FollowUp, Outcome
 from mnist_exp.statistics.conclusion import joined
 from mnist_exp.tracking.protocols import Record
+
+ASKED = {"before": "asked before any run (claimed)", "after": "asked when results had been seen"}
+"""When a question was asked, in words."""
 
 
 class State(StrEnum):
@@ -78,8 +82,9 @@ class Repeat:
 
 def checks_of(facts: Facts) -> list[Check]:
     """Return all checks of a sweep, in a fixed order."""
+    data = f"data {samples.data_of(facts.runs[0])}" if facts.runs else ""
     return [
-        _same(facts.runs, "data", "dataset.digest", f"data {_data(facts.runs)}"),
+        _same(facts.runs, "data", "dataset.digest", data),
         _code(facts),
         _same(facts.runs, "libraries", "fingerprint.libraries", "same libraries"),
         _finished(facts),
@@ -97,11 +102,6 @@ def _same(runs: Sequence[Record], name: str, tag: str, words: str) -> Check:
     if len(values) > 1:
         return Check(name, State.FAILS, f"the runs have {len(values)} different {name}")
     return Check(name, State.HOLDS if values - {""} else State.MISSING, words if values - {""} else f"no {name} known")
-
-
-def _data(runs: Sequence[Record]) -> str:
-    tags = runs[0].tags if runs else {}
-    return f"{tags.get('dataset', 'unknown')} {tags.get('dataset.digest', '')[:8]}".strip()
 
 
 def _code(facts: Facts) -> Check:
@@ -146,12 +146,8 @@ def _test_data(facts: Facts) -> Check:
 
 
 def _question(facts: Facts) -> Check:
-    words = {
-        "before": "asked before any run (claimed)",
-        "after": "asked when results had been seen",
-        "": "no question asked",
-    }
-    return Check("question", State.HOLDS if facts.asked == "before" else State.MISSING, words[facts.asked])
+    words = ASKED.get(facts.asked, "no question asked")
+    return Check("question", State.HOLDS if facts.asked == "before" else State.MISSING, words)
 
 
 def _looks(facts: Facts) -> Check:

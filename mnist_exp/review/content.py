@@ -38,7 +38,7 @@ class Content:
     @property
     def words(self) -> str:
         """Return ``4f1c9a2e, 32 runs``."""
-        return f"{self.digest[:_DIGITS]}, {self.runs} runs"
+        return in_words(vars(self))
 
 
 def content_of(runs: Sequence[Record], question: str, worth: float | None) -> Content:
@@ -56,6 +56,11 @@ def content_of(runs: Sequence[Record], question: str, worth: float | None) -> Co
     parts |= {name: _digest(sorted(row[name] for row in rows))[:_DIGITS] for name in columns}
     each = "".join(digest[:_DIGITS_OF_RUN] for digest in digests) if len(runs) <= _MOST_RUNS else ""
     return Content(_digest([digests, question, worth])[:16], len(runs), parts, each)
+
+
+def in_words(content: Mapping[str, Any]) -> str:
+    """Return ``4f1c9a2e, 32 runs`` of the fields of a :class:`Content`, as an event has them."""
+    return f"{str(content.get('digest', ''))[:_DIGITS]}, {content.get('runs', 0)} runs"
 
 
 def changes(before: Mapping[str, Any], now: Content, runs: Sequence[Record]) -> str:

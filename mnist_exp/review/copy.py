@@ -109,7 +109,7 @@ def _with_store(backend: Backend, event: Event, signed_by: str, reason: str) -> 
     if record.serialized(event) not in map(record.serialized, kept.events):
         return Finding(DOES_NOT_HOLD, ("the store does not have this decision",))
     untouched = f"untouched: {_decided(event)} by {event.by}{signature}"
-    now = present_decision(backend, sweep)
+    now = present_decision(backend, sweep, kept)
     holds = now.state is State.APPROVED and event.kind is Kind.APPROVE
     if holds and event.content.get("digest") == (now.event.content.get("digest") if now.event else None):
         return Finding(HOLDS, (untouched, "it still holds"))

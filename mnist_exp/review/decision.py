@@ -11,6 +11,9 @@ from mnist_exp.review.person import AUTHOR, Person
 from mnist_exp.review.record import Event, Kind, ReviewRecord
 from mnist_exp.tracking.protocols import Record
 
+TURN = "review.turn"
+"""Tag of the parent run, by which MLflow's UI can filter: whose turn it is."""
+
 NOBODY = "-"
 
 

@@ -108,12 +108,8 @@ def check_followed(backend: Backend, given: str, jobs: Sequence[Mapping[str, str
         ConfigError: there is no such sweep, its configurations are others, or a replicate took part in choosing.
         StoreError: the store cannot be asked.
     """
-    found = queries.sweeps_with_id(backend, given)
-    if len(found) != 1:
-        known = "no sweep has" if not found else f"{len(found)} sweeps have"
-        raise ConfigError.rule("follows", f"must be the id of one sweep, and {known} that id", given)
-    (sweep,) = found
-    runs, _ = queries.looked_at(backend, sweep, queries.children(backend, sweep.run_id))
+    sweep = queries.one_sweep(backend, "follows", given)
+    runs, _ = queries.runs_looked_at(backend, sweep)
     there = {samples.config_of(run) for run in runs}
     configs = set(map(samples.configuration, jobs))
     if configs != there:
@@ -121,11 +117,9 @@ def check_followed(backend: Backend, given: str, jobs: Sequence[Mapping[str, str
         raise ConfigError.rule("follows", f"{rule}, and {len(configs & there)} are in both", given)
     seeds = {samples.seeds_in(params) for params in jobs}
     if again := {samples.seeds_of(run) for run in runs} & seeds:
-        numbers = [run.params.get(REPLICATE, "") for run in runs]
-        last = max((int(number) for number in numbers if number.isdecimal()), default=-1)
-        count = len(seeds)
+        first, count = samples.next_replicate(runs), len(seeds)
         raise ConfigError(
             f"{REPLICATE} must name replicates that took no part in choosing, such as "
-            f"{REPLICATE}=range({last + 1},{last + 1 + count}): {len(again)} of {count} did, in the sweep {given}"
+            f"{REPLICATE}=range({first},{first + count}): {len(again)} of {count} did, in the sweep {given}"
         )
     return sweep.run_id

@@ -24,8 +24,8 @@ _NAME_AND_EMAIL = re.compile(r"(?P<name>[^<>]*)<(?P<email>[^<>]*)>\s*")
 class Person:
     """A person who takes part in a review.
 
-    Names come from servers, from git and from records that anybody may have written. Whatever is given, both fields
-    hold one line of at most 200 characters, without control characters and angle brackets.
+    Both fields hold one line of at most 200 characters without control characters and angle brackets, for any input:
+    names come from servers, from git and from records that may have been tampered with.
 
     Attributes:
         name: a login, git's user name, or the name of the account on this machine. If none is given, it is the e-mail

@@ -174,7 +174,7 @@ def check_reason(option: str, reason: str) -> None:
 
 
 def _objections_to(review: Review) -> Iterator[str]:
-    """Yield what forbids the promotion of a sweep, whatever the champion is."""
+    """Yield the reasons against promoting a sweep that do not depend on the champion."""
     event, reason = review.decision.event, review.decision.reason
     match review.state:
         case State.APPROVED:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from mnist_exp.base.errors import ConfigError, Refused, StoreError
 from mnist_exp.review import record
-from mnist_exp.review.decision import NOBODY, Decision, State, author_of
+from mnist_exp.review.decision import NOBODY, TURN, Decision, State, author_of
 from mnist_exp.review.person import Person, current
+from mnist_exp.review.record import ReviewRecord
 from mnist_exp.review.review import Question, present_decision
 from mnist_exp.tracking import queries
 from mnist_exp.tracking.protocols import Backend, Record
@@ -18,7 +19,6 @@ from mnist_exp.tracking.protocols import Backend, Record
 ANSWER = "answer"
 """Tag of the parent run: the answer in a few words, as a list shows it."""
 
-_TURN = "review.turn"
 _UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -76,7 +76,8 @@ def lines(
 
 
 def _line(backend: Backend, sweep: Record, person: Person) -> Line:
-    decision = _decision(backend, sweep)
+    found = record.read(sweep)
+    decision = _decision(backend, sweep, found)
     finished, jobs = sweep.metrics.get("jobs/finished", 0.0), sweep.tags.get("sweep.jobs", "")
     return Line(
         sweep=sweep,
@@ -84,17 +85,17 @@ def _line(backend: Backend, sweep: Record, person: Person) -> Line:
         at_ms=sweep.ended_ms,
         finished=int(finished) if math.isfinite(finished) else 0,
         jobs=int(jobs) if jobs.isdecimal() else 0,
-        question=Question.of(sweep, record.read(sweep).events),
+        question=Question.of(sweep, found.events),
         answer=sweep.tags.get(ANSWER, "running" if sweep.status == "RUNNING" else NOBODY),
         decision=decision,
         is_yours=decision.turn != NOBODY and person.is_called(decision.turn),
     )
 
 
-def _decision(backend: Backend, sweep: Record) -> Decision:
+def _decision(backend: Backend, sweep: Record, found: ReviewRecord) -> Decision:
     """Return what was decided of a sweep; of one that looks at a sweep which was deleted, that it cannot be read."""
     try:
-        return present_decision(backend, sweep)
+        return present_decision(backend, sweep, found)
     except Refused as error:
         return Decision(State.BROKEN, None, str(error), author_of(sweep))
 
@@ -111,8 +112,8 @@ def waiting(backend: Backend) -> int:
 
 
 def _waiting(backend: Backend, person: Person) -> int:
-    found = backend.search(f"tags.kind = 'sweep' AND tags.`{_TURN}` LIKE '%'")
-    turns = [each.tags.get(_TURN, NOBODY) for each in found]
+    found = backend.search(f"tags.kind = 'sweep' AND tags.`{TURN}` LIKE '%'")
+    turns = [each.tags.get(TURN, NOBODY) for each in found]
     return sum(turn != NOBODY and person.is_called(turn) for turn in turns)
 
 

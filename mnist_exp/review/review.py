@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mnist_exp.analysis import frames
 from mnist_exp.analysis.comparison import Comparison, compare
@@ -20,8 +21,8 @@ from mnist_exp.review.record import Event, Kind, ReviewRecord
 from mnist_exp.tracking import queries
 from mnist_exp.tracking.protocols import Backend, Record
 
-QUESTION, WORTH, FOLLOWS = "question", "worth", "follows"
-"""Write-once params of a sweep's parent run."""
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Question:
     @classmethod
     def of(cls, sweep: Record, events: Sequence[Event]) -> Question:
         """Return the question of a sweep: the one that it began with, else the first that was asked later."""
-        if text := sweep.params.get(QUESTION):
+        if text := sweep.params.get("question"):
             return cls(text, sweep.worth, "before")
         for event in events:
             if event.kind is Kind.QUESTION:
@@ -56,6 +57,7 @@ class Review:
     Attributes:
         sweep: its parent run.
         runs: its runs, and those of the sweeps that it adds replicates to.
+        epochs: theirs, as ``analysis.frames`` returns them.
         question: what it was asked.
         comparison: of its configurations; None if they could not be compared.
         answer: what they say.
@@ -68,6 +70,7 @@ class Review:
 
     sweep: Record
     runs: list[Record]
+    epochs: pd.DataFrame
     question: Question
     comparison: Comparison | None
     answer: Answer
@@ -103,12 +106,12 @@ def gather(backend: Backend, sweep: Record) -> Review:
     Raises:
         StoreError: the store cannot be asked.
     """
-    runs, planned = queries.looked_at(backend, sweep, queries.children(backend, sweep.run_id))
+    runs, planned = queries.runs_looked_at(backend, sweep)
     found = record.read(sweep)
     question = Question.of(sweep, found.events)
     result, problem = None, ""
+    epochs = frames.epochs_frame(backend, [run.run_id for run in runs])
     try:
-        epochs = frames.epochs_frame(backend, [run.run_id for run in runs])
         ids = [each.run_id for each in planned]
         result = compare(runs, epochs, measure(OBJECTIVE), worth=question.worth, planned=ids)
     except ConfigError as error:
@@ -129,6 +132,7 @@ def gather(backend: Backend, sweep: Record) -> Review:
     return Review(
         sweep=sweep,
         runs=runs,
+        epochs=epochs,
         question=question,
         comparison=result,
         answer=answer,
@@ -140,16 +144,21 @@ def gather(backend: Backend, sweep: Record) -> Review:
     )
 
 
-def present_decision(backend: Backend, sweep: Record) -> Decision:
+def present_decision(backend: Backend, sweep: Record, found: ReviewRecord | None = None) -> Decision:
     """Return what was decided of a sweep, without comparing its runs: for a list of many sweeps.
+
+    Args:
+        backend: the store.
+        sweep: the sweep's parent run.
+        found: its record, if it was read already.
 
     Raises:
         StoreError: the store cannot be asked.
     """
-    found = record.read(sweep)
+    found = found or record.read(sweep)
     if not any(each.kind in (Kind.APPROVE, Kind.REJECT) for each in found.events):
         return decision.decide(found, content_of([], "", None), [], decision.author_of(sweep))
-    runs, _ = queries.looked_at(backend, sweep, queries.children(backend, sweep.run_id))
+    runs, _ = queries.runs_looked_at(backend, sweep)
     question = Question.of(sweep, found.events)
     content = content_of(runs, question.text, question.worth)
     return decision.decide(found, content, runs, decision.author_of(sweep))
@@ -158,7 +167,7 @@ def present_decision(backend: Backend, sweep: Record) -> Decision:
 def _earlier(backend: Backend, sweep: Record, planned: Sequence[Record]) -> list[str]:
     """Return the ids of earlier sweeps of the same configurations that were judged on their own."""
     own = sweep.tags.get("sweep.configurations")
-    if own is None or FOLLOWS in sweep.params:
+    if own is None or "follows" in sweep.params:
         return []
     chain = {each.run_id for each in planned} | {sweep.run_id}
     same = backend.search(f"tags.`sweep.configurations` = '{own}'")

@@ -107,7 +107,12 @@ class AgainstFirst:
 
     def p_in_words(self) -> str:
         """Return ``p 0.008``, or an empty text if there is no verdict."""
-        return "" if math.isnan(self.p) else "p < 0.001" if self.p < 0.001 else f"p {self.p:.3f}"
+        return p_in_words(self.p)
+
+
+def p_in_words(p: float) -> str:
+    """Return a p-value as people read it: ``p 0.008``, ``p < 0.001``; an empty text for NaN."""
+    return "" if math.isnan(p) else "p < 0.001" if p < 0.001 else f"p {p:.3f}"
 
 
 def promise(level: float, looks: int = 1) -> str:

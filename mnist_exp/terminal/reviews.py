@@ -35,8 +35,10 @@ def sweeps(lines: Sequence[Line], limit: int) -> None:
         out.print("No sweeps.")
         return
     table = Table(box=SIMPLE_HEAD, width=min(out.width, 120) if out.is_terminal else None)
-    for heading, justify in (("id", "left"), ("by", "left"), ("when", "right"), ("runs", "right")):
-        table.add_column(heading, justify="right" if justify == "right" else "left", no_wrap=True, max_width=14)
+    for heading in ("id", "by", "when", "runs"):
+        table.add_column(
+            heading, justify="right" if heading in ("when", "runs") else "left", no_wrap=True, max_width=14
+        )
     table.add_column("question", overflow="fold", ratio=3 if out.is_terminal else None)
     table.add_column("answer", overflow="fold", ratio=2 if out.is_terminal else None)
     table.add_column("turn", no_wrap=True, max_width=18)

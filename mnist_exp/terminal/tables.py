@@ -1,7 +1,9 @@
-"""Tables printed in the terminal: the ranking and comparison of a sweep, published claims, journals."""
+"""Tables printed in the terminal: the ranking and comparison of a sweep, published claims, journals; and JSON."""
 
+import json
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -160,6 +162,24 @@ def journals(found: "Sequence[Found]") -> None:
         state = "process vanished" if each.vanished else str(each.state)
         table.add_row(shown(each.name), f"{state} {shown(each.remark)}".strip(), str(each.entries), each.folder.name)
     out.print(table)
+
+
+def as_json(content: object) -> None:
+    """Write what ``--format json`` shows to standard output; null for numbers that are not known (NaN, infinity)."""
+    sys.stdout.write(json.dumps(_known(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _known(content: object) -> object:
+    """Return dicts, lists and values with None in place of numbers that JSON does not have."""
+    match content:
+        case Mapping():
+            return {key: _known(value) for key, value in content.items()}
+        case list() | tuple():
+            return [_known(value) for value in content]
+        case float() if not math.isfinite(content):
+            return None
+        case _:
+            return content
 
 
 def _chance(against: "AgainstFirst | None") -> str:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from mnist_exp.base.errors import Refused, StoreError
+from mnist_exp.base.errors import ConfigError, Refused, StoreError
 from mnist_exp.tracking.protocols import Backend, Record
 
 
@@ -78,6 +78,25 @@ def looked_at(backend: Backend, parent: Record, runs: Sequence[Record]) -> tuple
     there = {record.run_id for record in runs}
     before = [run for each in chain for run in children(backend, each.run_id) if run.run_id not in there]
     return [*before, *runs], chain
+
+
+def runs_looked_at(backend: Backend, parent: Record) -> tuple[list[Record], list[Record]]:
+    """Return what a sweep is compared with, as :func:`looked_at`, of all its runs."""
+    return looked_at(backend, parent, children(backend, parent.run_id))
+
+
+def one_sweep(backend: Backend, key: str, given: str, *, rule: str = "must be the id of one sweep") -> Record:
+    """Return the parent run of the sweep that an override names by the first letters of its id.
+
+    Raises:
+        ConfigError: there is no such sweep, or there are several. It says the ``rule`` of ``key``.
+        StoreError: the store cannot be asked.
+    """
+    found = sweeps_with_id(backend, given)
+    if len(found) != 1:
+        known = "no sweep has" if not found else f"{len(found)} sweeps have"
+        raise ConfigError.rule(key, f"{rule}, and {known} that id", given)
+    return found[0]
 
 
 def select(backend: Backend, names: Sequence[str]) -> list[Record]:

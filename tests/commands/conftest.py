@@ -1,14 +1,11 @@
 """What the tests of commands share: no journals of the project's, the signal handlers of the test run, one command."""
 
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Outcome
+from conftest import Outcome, command_here
 
-from mnist_exp.base.imports import interrupted
-from mnist_exp.commands import cli
 from mnist_exp.tracking.spool import journal as journals
 
 MnistExp = Callable[..., Outcome]
@@ -21,26 +18,11 @@ def no_journals(journals_root: Path) -> None:
 
 
 @pytest.fixture(autouse=True)
-def handlers() -> Iterator[None]:
-    """A command handles signals as long as its process lives: here, as long as its test."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-    interrupted.clear()
+def handlers(signal_handlers: None) -> None:
+    """Every test here gives commands."""
 
 
 @pytest.fixture
 def mnist_exp(capsys: pytest.CaptureFixture[str]) -> MnistExp:
     """``mnist-exp ARGUMENTS`` in this process."""
-
-    def call(*arguments: str) -> Outcome:
-        capsys.readouterr()
-        try:
-            code = cli.main(arguments)
-        except SystemExit as left:  # argparse
-            code = int(str(left.code))
-        shown = capsys.readouterr()
-        return Outcome(code, shown.out, shown.err)
-
-    return call
+    return lambda *arguments: command_here(capsys, arguments)

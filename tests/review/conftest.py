@@ -1,25 +1,22 @@
 """A store with sweeps that nobody had to train, and people who review them."""
 
 import json
-import signal
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Outcome
+from conftest import Outcome, command_here
 from mlflow.entities import Metric, Param, RunInfo
 from some_runs import NOISE
 
 from mnist_exp.analysis import samples
 from mnist_exp.base.errors import Refused
-from mnist_exp.base.imports import interrupted
-from mnist_exp.commands import cli
 from mnist_exp.config import replicate as replicates
 from mnist_exp.review.actions import Reviewer
 from mnist_exp.review.person import Person, current
@@ -187,34 +184,19 @@ class ReadOnly(MlflowBackend):
         raise Refused("the tracking store does not let this user write to run X: that needs EDIT")
 
 
-@pytest.fixture
-def handlers() -> Iterator[None]:
-    """A command handles signals as long as its process lives: here, as long as its test."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-    interrupted.clear()
-
-
 MnistExp = Callable[..., Outcome]
 
 
 @pytest.fixture
 def mnist_exp(
-    capsys: pytest.CaptureFixture[str], handlers: None, journals_root: Path, acts_as: Callable[[str], None]
+    capsys: pytest.CaptureFixture[str], signal_handlers: None, journals_root: Path, acts_as: Callable[[str], None]
 ) -> MnistExp:
     """``mnist-exp ARGUMENTS`` in this process, by Ann if nobody else is named."""
     assert journals.root() == journals_root
 
     def call(*arguments: str, by: str = ANN) -> Outcome:
         acts_as(by)
-        capsys.readouterr()
-        try:
-            code = cli.main(arguments)
-        except SystemExit as left:  # argparse
-            code = int(str(left.code))
-        return Outcome(code, *capsys.readouterr())
+        return command_here(capsys, arguments)
 
     return call
 

@@ -8,8 +8,8 @@ import pytest
 
 from mnist_exp.base.errors import ConfigError, Refused
 from mnist_exp.review import decision, record
-from mnist_exp.review.actions import NOTE, REVIEW, TURN, Reviewer, repair_index
-from mnist_exp.review.decision import State
+from mnist_exp.review.actions import NOTE, REVIEW, Reviewer, repair_index
+from mnist_exp.review.decision import TURN, State
 from mnist_exp.review.person import Person
 from mnist_exp.review.record import HEAD, Event, Kind, ReviewRecord
 from mnist_exp.review.review import Review, present_decision

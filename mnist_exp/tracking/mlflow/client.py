@@ -163,7 +163,8 @@ def login(uri: str) -> str | None:
 def is_forbidden(error: StoreError) -> bool:
     """Return whether the server denied a request because this user lacks a permission.
 
-    This is no outcome of its own: a permission may be granted later, and journals are sent then.
+    ``_OUTCOMES`` has no line for it, as Refused means permanently: the permission may be granted later, and journals
+    are sent then.
     """
     return getattr(error.__cause__, "error_code", "") == "PERMISSION_DENIED"
 

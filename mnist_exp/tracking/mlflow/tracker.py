@@ -28,6 +28,7 @@ from mnist_exp.config.overrides import as_override
 from mnist_exp.tracking.mlflow import model_artifact
 from mnist_exp.tracking.mlflow.client import store_errors
 from mnist_exp.tracking.protocols import (
+    MAX_PARAM,
     Content,
     DatasetInput,
     Measurement,
@@ -38,7 +39,7 @@ from mnist_exp.tracking.protocols import (
 from mnist_exp.tracking.spool.entries import VANISHED
 
 # Limits of MLflow, in characters and items: it rejects longer values and larger batches.
-_MAX_NAME, _MAX_PARAM, _MAX_TAG, _BATCH, _METRIC_BATCH = 250, 6000, 8000, 100, 1000
+_MAX_NAME, _MAX_TAG, _BATCH, _METRIC_BATCH = 250, 8000, 100, 1000
 
 
 class MlflowTracker:
@@ -89,7 +90,7 @@ class MlflowTracker:
 
     def log_params(self, params: Mapping[str, ParamValue]) -> None:
         """Write params, each as the text of an override; the whole of one that is too long becomes an artifact."""
-        fitting = self._fitting({key: as_override(value) for key, value in params.items()}, _MAX_PARAM, "params")
+        fitting = self._fitting({key: as_override(value) for key, value in params.items()}, MAX_PARAM, "params")
         texts = [Param(key, text) for key, text in fitting.items()]
         with store_errors(self._uri):
             for start in range(0, len(texts), _BATCH):
