@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from mnist_exp.analysis.comparison import Comparison, Row
 from mnist_exp.analysis.next_step import replicates_needed
-from mnist_exp.statistics.conclusion import joined
+from mnist_exp.statistics.conclusion import AgainstFirst, joined
 from mnist_exp.statistics.verdicts import EQUIVALENT
 
 _MAX_LISTED = 4  # configurations in a sentence
@@ -85,15 +85,21 @@ def answer_of(result: Comparison | None, problem: str = "") -> Answer:
         headline = f"too few replicates: {second} of at least {fewest}"
         return Answer(Kind.UNDECIDED, f"{more} more", (headline,), replicates=second, more=more)
     best = result.best_set
-    if len(best) == 1 or decided_keys(result):
-        return _decided(result, best, n)
+    decided = decided_keys(result)
+    if decided or len(best) == 1:
+        return _decided(result, decided or result.keys, n)
     return _open(result, best, n)
 
 
+def contenders(result: Comparison) -> list[Row]:
+    """Return the configurations that may be the best, and those that are as good for all that matters."""
+    return [row for row in result.rows if row.is_judged and (row.in_best_set or _is_equivalent(row))]
+
+
 def decided_keys(result: Comparison) -> list[str]:
-    """Return the keys that have one value in the whole best set, and another in a configuration that is ruled out."""
+    """Return the keys that have one value in all contenders, and another in a configuration that is ruled out."""
     judged = [row for row in result.rows if row.is_judged]
-    best = result.best_set
+    best = contenders(result)
     found = []
     for key in result.keys:
         in_best = {row.params.get(key) for row in best}
@@ -102,38 +108,50 @@ def decided_keys(result: Comparison) -> list[str]:
     return found
 
 
-def _decided(result: Comparison, best: Sequence[Row], n: int) -> Answer:
-    """Return the answer where the best set has one setting in common that the ruled-out configurations lack."""
-    keys = result.keys if len(best) == 1 else decided_keys(result)
-    winner = best[0].label(keys)
-    rest = [row for row in result.rows if row.is_judged and row.label(keys) != winner]
-    runner_up = rest[0]
+def _decided(result: Comparison, keys: Sequence[str], n: int) -> Answer:
+    """Return the answer where all contenders have one value of ``keys``, or where one configuration is the best."""
+    first = result.rows[0]
+    winner = first.label(keys)
+    runner_up = _best_other(result, first, keys)
     against = runner_up.against_first
     assert against is not None, "the first row is in the best set"
-    difference, low, high = -against.difference, -against.high, -against.low
-    versus = f"against {runner_up.label(result.keys)}, the best of the others"
-    if against.verdict == EQUIVALENT:
-        headline = f"no difference worth {result.verdicts.worth:g}: {winner} by {_change(difference, low, high)}"
-        worse = [row for row in rest if row.against_first and row.against_first.verdict != EQUIVALENT]
-        others = [f"{len(worse)} of {_judged(result)} configurations are worse than that"] if worse else []
-        sentences = [headline, versus, *others]
-        return Answer(
-            Kind.EQUIVALENT, "no difference", tuple(sentences), difference, low, high, against.p, n,
-            replicates_needed(result),
-        )  # fmt: skip
-    chance = f", {against.p_in_words()}" if against.p_in_words() else ""
-    first = f"{winner} is better: {_change(difference, low, high)}, {n} replicates{chance}"
-    sentences = [first, versus, *_among(result, best)]
+    change = _change(against)
+    if len(keys) == 1:
+        versus = [f"against {runner_up.label(result.keys)}, the best of the others"]
+    else:
+        versus = [_of_key(result, first, key) for key in keys]
+    if _is_equivalent(runner_up):
+        kind, short = Kind.EQUIVALENT, "no difference"
+        headline = f"no difference worth {result.verdicts.worth:g}: {winner} by {change}"
+        worse = _judged(result) - len(contenders(result))
+        rest = [f"{worse} of {_judged(result)} configurations are worse than that"] if worse else []
+    else:
+        kind, short = Kind.DECIDED, f"{winner} {-against.difference:+.4f}"
+        chance = f", {against.p_in_words()}" if against.p_in_words() else ""
+        headline = f"{winner} is better: {change}, {n} replicates{chance}"
+        rest = _among(result, contenders(result))
     return Answer(
-        Kind.DECIDED, f"{winner} {difference:+.4f}", tuple(sentences), difference, low, high, against.p, n,
+        kind, short, (headline, *versus, *rest), -against.difference, -against.high, -against.low, against.p, n,
         replicates_needed(result),
     )  # fmt: skip
 
 
+def _best_other(result: Comparison, first: Row, keys: Sequence[str]) -> Row:
+    """Return the best of the configurations whose values of ``keys`` are others than those of the first."""
+    return next(row for row in result.rows if row.is_judged and row.label(keys) != first.label(keys))
+
+
+def _of_key(result: Comparison, first: Row, key: str) -> str:
+    """Say what one of several decided keys gives: ``model.units=10: +0.0693 (+0.0581 to +0.0804) over ...``."""
+    other = _best_other(result, first, [key])
+    assert other.against_first is not None, "it is judged, and not the first"
+    small = f", not worth {result.verdicts.worth:g}" if _is_equivalent(other) else ""
+    return f"{first.label([key])}: {_change(other.against_first)} over {other.label(result.keys)}{small}"
+
+
 def _open(result: Comparison, best: Sequence[Row], n: int) -> Answer:
     """Return the answer where no setting is decided: equivalent or undecided."""
-    verdicts = [row.against_first.verdict for row in best[1:] if row.against_first]
-    if verdicts and all(each == EQUIVALENT for each in verdicts) and len(best) == _judged(result):
+    if all(map(_is_equivalent, best[1:])) and len(best) == _judged(result):
         headline = f"no difference worth {result.verdicts.worth:g} between {_listed(result, best)}, {n} replicates"
         return Answer(Kind.EQUIVALENT, "no difference", (headline,), replicates=n)
     more = replicates_needed(result)
@@ -153,11 +171,15 @@ def _among(result: Comparison, best: Sequence[Row]) -> list[str]:
     if len(best) < 2:
         return []
     names = _listed(result, best)
-    if all(row.against_first and row.against_first.verdict == EQUIVALENT for row in best[1:]):
+    if all(map(_is_equivalent, best[1:])):
         return [f"no difference worth {result.verdicts.worth:g} between {names}"]
     more = replicates_needed(result)
     would = f": {more} fresh replicates would tell" if more is not None else ""
     return [f"undecided between {names}{would}"]
+
+
+def _is_equivalent(row: Row) -> bool:
+    return row.against_first is not None and row.against_first.verdict == EQUIVALENT
 
 
 def _judged(result: Comparison) -> int:
@@ -175,8 +197,7 @@ def _listed(result: Comparison, rows: Sequence[Row]) -> str:
     return joined([row.label(result.keys) for row in rows])
 
 
-def _change(difference: float, low: float, high: float) -> str:
-    """Return ``+0.0693 (+0.0581 to +0.0804)``."""
-    if not math.isfinite(low):
-        return f"{difference:+.4f}"
-    return f"{difference:+.4f} ({low:+.4f} to {high:+.4f})"
+def _change(against: AgainstFirst) -> str:
+    """Return what the first gains over another: ``+0.0693 (+0.0581 to +0.0804)``."""
+    gain = f"{-against.difference:+.4f}"
+    return f"{gain} ({-against.high:+.4f} to {-against.low:+.4f})" if math.isfinite(against.low) else gain

@@ -16,7 +16,7 @@ from mnist_exp.analysis.ranking import measure
 from mnist_exp.base.errors import ConfigError
 from mnist_exp.config.replicate import REPLICATE
 from mnist_exp.metrics import OBJECTIVE
-from mnist_exp.review.answer import Kind, answer_of, decided_keys
+from mnist_exp.review.answer import Kind, answer_of, contenders, decided_keys
 from mnist_exp.tracking import queries
 from mnist_exp.tracking.protocols import Backend, Record
 
@@ -90,7 +90,7 @@ def _outcome(again: Comparison, result: Comparison, chosen: Row) -> Outcome:
             return Outcome.CONFIRMED
         return Outcome.OVERTURNED if (answer.low or 0) >= worth else Outcome.UNDECIDED
     keys = decided_keys(result) or result.keys
-    best = {row.label(keys) for row in again.best_set}
+    best = {row.label(keys) for row in contenders(again)}
     if chosen.label(keys) not in best:
         return Outcome.OVERTURNED
     return Outcome.CONFIRMED if len(best) == 1 else Outcome.UNDECIDED

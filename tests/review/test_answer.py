@@ -48,6 +48,32 @@ def test_what_all_of_the_best_have_in_common_is_decided_though_they_are_not() ->
     )
 
 
+def test_one_best_configuration_of_a_grid_says_what_each_of_its_keys_gives() -> None:
+    """Who asks for the width must not get the small gain over the same width at another rate."""
+    means = {(10, 0.01): 0.88, (10, 0.001): 0.87, (4, 0.01): 0.81, (4, 0.001): 0.8}
+    result = compared(
+        *(each for (units, lr), mean in means.items() for each in runs(mean, model__units=units, optimizer__lr=lr))
+    )
+    answer = answer_of(result)
+    assert answer.kind is Kind.DECIDED
+    assert answer.difference == pytest.approx(0.01)
+    assert [re.sub(r" \(.*?\)", "", each) for each in answer.sentences[1:]] == [
+        "model.units=10: +0.0700 over model.units=4 optimizer.lr=0.01",
+        "optimizer.lr=0.01: +0.0100 over model.units=10 optimizer.lr=0.001",
+    ]
+
+
+def test_what_makes_no_difference_that_matters_does_not_hide_what_does() -> None:
+    means = {(10, 0.01): 0.875, (10, 0.001): 0.87, (4, 0.01): 0.81}
+    rows = (each for (units, lr), mean in means.items() for each in runs(mean, model__units=units, optimizer__lr=lr))
+    answer = answer_of(compared(*rows, worth=0.02))
+    assert (answer.kind, answer.short) == (Kind.DECIDED, "model.units=10 +0.0650")
+    assert answer.sentences[1:] == (
+        "against model.units=4 optimizer.lr=0.01, the best of the others",
+        "no difference worth 0.02 between optimizer.lr=0.01 and 0.001",
+    )
+
+
 def test_a_difference_that_does_not_matter_is_none() -> None:
     answer = answer_of(compared(*runs(0.87, model__units=4), *runs(0.871, model__units=10, uneven=0.002), worth=0.02))
     assert (answer.kind, answer.short) == (Kind.EQUIVALENT, "no difference")
