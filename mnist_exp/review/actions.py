@@ -30,7 +30,6 @@ NOTE = "mlflow.note.content"
 
 _REPORT = "sweep/report.html"
 _MAX_TEXT = 4000  # characters
-_LONGEST_NOTE = 7900  # characters; MLflow's limit of a tag is 8,000
 
 
 @dataclass(frozen=True)
@@ -150,9 +149,9 @@ def _note(review: Review) -> str:
     """Return the note with the review at its head; with the headline alone, if people's words would be cut."""
     own, before = block.block_of(review), review.sweep.tags.get(NOTE, "")
     whole = block.with_block(before, block.markdown(own))
-    if len(whole) <= _LONGEST_NOTE:
+    if len(whole) <= block.LONGEST_NOTE:
         return whole
-    return shortened(block.with_block(before, block.markdown_head(own)), _LONGEST_NOTE)
+    return shortened(block.with_block(before, block.markdown_head(own)), block.LONGEST_NOTE)
 
 
 def _state_in_words(review: Review) -> str:

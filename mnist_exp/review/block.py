@@ -15,6 +15,9 @@ from mnist_exp.review.decision import State
 from mnist_exp.review.record import Event, Kind
 from mnist_exp.review.review import Question, Review
 
+LONGEST_NOTE = 7900
+"""Characters of a note; MLflow's limit of a tag is 8,000."""
+
 _BEGIN, _END = "<!-- review -->", "<!-- end of review -->"
 _LONGEST_TEXT = 1000  # characters of what was said, in a note
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]#|!~])")
@@ -112,8 +115,14 @@ def markdown_head(block: ReviewBlock) -> str:
 
 
 def with_block(note: str, block: str) -> str:
-    """Return a note that begins with a block; the block that it has already is replaced, everything else is kept."""
-    rest = re.sub(rf"{re.escape(_BEGIN)}.*?{re.escape(_END)}\s*", "", note, flags=re.DOTALL)
+    """Return a note that begins with a block; the same block that it has already is replaced, everything else is kept.
+
+    Args:
+        note: markdown.
+        block: markdown that begins and ends with a line of its own, a comment, by which it is found again.
+    """
+    begin, *_, end = block.splitlines()
+    rest = re.sub(rf"{re.escape(begin)}.*?{re.escape(end)}\s*", "", note, flags=re.DOTALL)
     return f"{block}\n\n{rest.lstrip()}".rstrip() + "\n"
 
 

@@ -16,6 +16,9 @@ from mnist_exp.tracking.protocols import Record
 ASKED = {"before": "asked before any run (claimed)", "after": "asked when results had been seen"}
 """When a question was asked, in words."""
 
+CONFIRMED = "confirmed"
+"""The one check whose outcome may change after an approval: a sweep may follow."""
+
 
 class State(StrEnum):
     """How a check came out. One that fails keeps a sweep from being approved; one that is missing does not."""
@@ -164,14 +167,14 @@ def _looks(facts: Facts) -> Check:
 
 def _confirmed(facts: Facts) -> Check:
     if "follows" in facts.sweep.params:
-        return Check("confirmed", State.HOLDS, f"a fresh test of {facts.sweep.params['follows'][:4]}")
+        return Check(CONFIRMED, State.HOLDS, f"a fresh test of {facts.sweep.params['follows'][:4]}")
     found = facts.followups
     for outcome, state in ((Outcome.OVERTURNED, State.FAILS), (Outcome.CONFIRMED, State.HOLDS)):
         if which := [each for each in found if each.outcome is outcome]:
-            return Check("confirmed", state, "; ".join(each.words for each in which))
+            return Check(CONFIRMED, state, "; ".join(each.words for each in which))
     if found:
-        return Check("confirmed", State.MISSING, "; ".join(each.words for each in found))
-    return Check("confirmed", State.MISSING, "confirmed on fresh replicates")
+        return Check(CONFIRMED, State.MISSING, "; ".join(each.words for each in found))
+    return Check(CONFIRMED, State.MISSING, "confirmed on fresh replicates")
 
 
 def _repeated(facts: Facts) -> Check:

@@ -10,6 +10,7 @@ from mnist_exp.base.text import shortened, visible
 from mnist_exp.review import champion
 from mnist_exp.review.challenge import Challenge, challenge
 from mnist_exp.review.champion import KIND, Kind
+from mnist_exp.review.checks import CONFIRMED, failing
 from mnist_exp.review.decision import State
 from mnist_exp.review.review import Review
 from mnist_exp.statistics.conclusion import percent
@@ -178,7 +179,10 @@ def _objections_to(review: Review) -> Iterator[str]:
     event, reason = review.decision.event, review.decision.reason
     match review.state:
         case State.APPROVED:
-            pass
+            known = event.failed if event else ()  # approved despite these
+            for each in failing(review.checks):  # the others are of the content that was approved
+                if each.name == CONFIRMED and each.words not in known:
+                    yield each.words
         case State.STALE:
             yield f"its approval is stale: {reason}"
         case State.BROKEN:

@@ -15,14 +15,14 @@ from mnist_exp.reports.sweep_report import ReviewBlock
 from mnist_exp.review import record
 from mnist_exp.review.actions import NOTE
 from mnist_exp.review.answer import answer_of
-from mnist_exp.review.block import unreviewed
+from mnist_exp.review.block import block_of, unreviewed
 from mnist_exp.review.queue import ANSWER
-from mnist_exp.review.review import Question
+from mnist_exp.review.review import Question, gather
 from mnist_exp.sweeps.existing import others_at_work
 from mnist_exp.sweeps.note import note
 from mnist_exp.sweeps.sweep import Postponed, Sweep, lead_no_more
 from mnist_exp.tracking import queries
-from mnist_exp.tracking.protocols import Measurement, Record, Status, Tracker
+from mnist_exp.tracking.protocols import Backend, Measurement, Record, Status, Tracker
 from mnist_exp.tracking.spool import journal as journals
 from mnist_exp.tracking.spool.entries import VANISHED
 from mnist_exp.tracking.spool.journal import Reading
@@ -148,7 +148,8 @@ def close(
     time_ms = max([time_ms, *(record.ended_ms or 0 for record in found)])
     try:
         parent.log_metrics(Measurement({**ended, **_first_metrics(ending.comparison)}, time_ms=time_ms))
-        text = note(ending.board, ending.comparison, ending.review)
+        before = shown.tags.get(NOTE, "") if shown else ""
+        text = note(ending.board, ending.comparison, ending.review, before)
         parent.set_tags({**tags, **_verdict_tags(ending.comparison), NOTE: text})
         parent.log_artifact("sweep/leaderboard.csv", ending.board.csv().encode())
         if report is not None:
@@ -215,7 +216,7 @@ def _compared(sweep: Sweep, shown: Record | None, found: Sequence[Record]) -> tu
         ids = [each.run_id for each in planned]
         result = comparison.compare(runs, epochs, measure("val_accuracy"), worth=worth, planned=ids)
         step = next_step(shown, result) if shown else None
-        block = _review_block(shown, result)
+        block = _review_block(backend, shown, result)
         report = sweep_report.html(sweep_report.gather(backend, result, epochs, shown, step, block)).encode()
     except Refused as error:
         return FinalizedSweep(board, result, problem=error), None
@@ -226,11 +227,17 @@ def _compared(sweep: Sweep, shown: Record | None, found: Sequence[Record]) -> tu
     return FinalizedSweep(board, result, step, block), report
 
 
-def _review_block(shown: Record | None, result: Comparison) -> ReviewBlock | None:
-    """Return the head of the report and of the note: question and answer, not reviewed yet; None without a parent."""
+def _review_block(backend: Backend, shown: Record | None, result: Comparison) -> ReviewBlock | None:
+    """Return the head of the report and of the note; None without a parent.
+
+    A sweep that is resumed may have been reviewed already: what was decided stays, stale if its content has changed.
+    """
     if shown is None:
         return None
-    return unreviewed(Question.of(shown, record.read(shown).events), answer_of(result), shown.run_id)
+    found = record.read(shown)
+    if found.events or found.problem:
+        return block_of(gather(backend, replace(shown, status=Status.FINISHED)))  # as it is about to be
+    return unreviewed(Question.of(shown, []), answer_of(result), shown.run_id)
 
 
 def _verdict_tags(result: Comparison | None) -> dict[str, str]:

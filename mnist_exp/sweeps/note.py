@@ -3,21 +3,31 @@
 from mnist_exp.analysis import ranking
 from mnist_exp.analysis.comparison import Comparison
 from mnist_exp.analysis.ranking import Leaderboard
+from mnist_exp.base.text import shortened
 from mnist_exp.reports.sweep_report import ReviewBlock
-from mnist_exp.review.block import markdown, with_block
+from mnist_exp.review.block import LONGEST_NOTE, markdown, with_block
 from mnist_exp.statistics.conclusion import percent
 
+_BEGIN, _END = "<!-- ranking -->", "<!-- end of ranking -->"
 
-def note(board: Leaderboard, result: Comparison | None, review: ReviewBlock | None) -> str:
-    """Return the note of a sweep as markdown.
+
+def note(board: Leaderboard, result: Comparison | None, review: ReviewBlock | None, before: str = "") -> str:
+    """Return the note of a sweep as markdown: review, ranking, and what people wrote.
 
     Args:
         board: its runs, ranked.
         result: its configurations compared; None if they could not be.
         review: the head of the note; None if there is none.
+        before: the note that it has; review and ranking in it are replaced.
     """
+
+    def whole(ranked: str) -> str:
+        text = with_block(before, "\n\n".join([_BEGIN, ranked, _END]))
+        return with_block(text, markdown(review)) if review else text
+
     ranked = _ranking(board, result)
-    return with_block(ranked, markdown(review)) if review else ranked
+    too_long = len(whole(ranked)) - LONGEST_NOTE
+    return whole(shortened(ranked, max(0, len(ranked) - too_long))) if too_long > 0 else whole(ranked)
 
 
 def _ranking(board: Leaderboard, result: Comparison | None) -> str:

@@ -156,6 +156,7 @@ def next_commands(found: Review, *, is_author: bool) -> list[str]:
         is_author: whether the user began the sweep.
     """
     from mnist_exp.analysis.next_step import confirming
+    from mnist_exp.review.checks import CONFIRMED
 
     own = f"{command_name()} review {found.title}"
     commands = []
@@ -170,7 +171,7 @@ def next_commands(found: Review, *, is_author: bool) -> list[str]:
         commands.append(f"{command_name()} promote {found.title}")
     if found.step is not None:
         commands.append(found.step.command)
-    unconfirmed = any(each.name == "confirmed" and each.state == "missing" for each in found.checks)
+    unconfirmed = any(each.name == CONFIRMED and each.state == "missing" for each in found.checks)
     if unconfirmed and found.answer.kind == "decided" and found.comparison is not None:
         step = confirming(found.sweep, found.comparison)
         commands += [step.command] if step else []

@@ -46,11 +46,14 @@ def record_runs(
     status: Status = Status.FINISHED,
     model: Path | None = None,
     dataset: str = "digits",
+    follows: str | None = None,
 ) -> None:
     """Record a sweep: for each width its accuracy, over replicates. The ``model`` is that of the median replicate."""
     experiment = backend.experiment(dataset)
     opening: dict[str, Any] = {"tags": {"kind": "sweep", "sweep.keys": "model.units", "mlflow.user": "ann"}}
     parent = MlflowTracker.open(backend.client, backend.uri, experiment, name, **opening)
+    if follows:
+        parent.log_params({"follows": follows})
     for units, accuracy in accuracies.items():
         for number in numbers:
             tags = {"kind": "run", "dataset": dataset, "dataset.digest": digest, "fingerprint": f"{units} {number}"}

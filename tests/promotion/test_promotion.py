@@ -145,10 +145,17 @@ def approved_record_damaged(store: Store) -> Review:
     return store.review("wide")
 
 
+def approved_then_overturned(store: Store) -> Review:
+    sweep = store.decided("wide").sweep
+    record_runs(store.backend, "again", {6: 0.9, 10: 0.85}, range(30, 38), follows=sweep.run_id)
+    return store.review("wide")
+
+
 REFUSED: dict[str, tuple[Callable[[Store], Review], str]] = {
     "not approved": (lambda store: store.review("wide"), "it is not approved"),
     "rejected": (lambda store: store.decided("wide", Kind.REJECT), "it was rejected by bob"),
     "stale": (approved_then_changed, "its approval is stale: metrics changed"),
+    "overturned": (approved_then_overturned, "overturned by "),
     "damaged": (approved_record_damaged, "its record cannot be trusted"),
     "not finished": (lambda store: store.decided("failed"), "it is FAILED, not FINISHED"),
     "other data": (lambda store: store.decided("other data"), "it was trained on other data (d2) than the champion"),

@@ -6,14 +6,21 @@ from collections.abc import Callable, Iterable
 import pytest
 from conftest import parent_id
 from prepared import sweep_plan
+from some_runs import run
 
+from mnist_exp.analysis.ranking import rank
 from mnist_exp.app.preflight import _extended
 from mnist_exp.base.errors import ConfigError
 from mnist_exp.commands import cli
 from mnist_exp.config.replicate import seeds
+from mnist_exp.review.actions import NOTE, Reviewer
+from mnist_exp.review.block import LONGEST_NOTE
+from mnist_exp.review.person import Person
+from mnist_exp.review.review import gather
 from mnist_exp.runs.provenance import Fingerprint
 from mnist_exp.sweeps import finalize, sweep
 from mnist_exp.sweeps.finalize import FinalizedSweep
+from mnist_exp.sweeps.note import note
 from mnist_exp.sweeps.sweep import Sweep
 from mnist_exp.tracking.mlflow.backend import open_backend
 from mnist_exp.tracking.mlflow.client import connect
@@ -38,12 +45,12 @@ def swept(uri: str, monkeypatch: pytest.MonkeyPatch) -> Make:
         client = connect(uri)
         for replicate in numbers:
             for units, accuracy in ACCURACIES.items():
-                run = MlflowTracker.open(client, uri, "1", "a run", parent=parent_id(begun))
-                run.log_params({"model.units": units, "replicate": replicate, **seeds(replicate)})
-                run.set_tags({"dataset.digest": "d"})
+                job = MlflowTracker.open(client, uri, "1", "a run", parent=parent_id(begun))
+                job.log_params({"model.units": units, "replicate": replicate, **seeds(replicate)})
+                job.set_tags({"dataset.digest": "d"})
                 wobble = 0.003 * ((replicate * units) % 7)
-                run.log_metrics(Measurement({"kept/val_accuracy": accuracy + wobble}))
-                run.close(Status.FINISHED)
+                job.log_metrics(Measurement({"kept/val_accuracy": accuracy + wobble}))
+                job.close(Status.FINISHED)
         return begun, finalize.finalize(begun)
 
     return make
@@ -152,3 +159,32 @@ def test_a_sweep_that_crosses_seeds_leaves_no_interval_behind(uri: str, monkeypa
     assert "nan" not in parent.tags["mlflow.note.content"]
     assert "first/val_accuracy_low" not in parent.metrics
     assert parent.metrics["kept/val_accuracy"] == pytest.approx(0.9165)
+
+
+def test_what_was_decided_and_written_stays_when_a_sweep_is_closed_again(swept: Make) -> None:
+    begun, _ = swept(range(8), worth="0.1")
+    backend, run_id = open_backend(begun.uri), parent_id(begun)
+    assert tags(begun)[NOTE].count("<!-- ranking -->") == 1
+    reviewer = Reviewer(backend, Person.parse("Bob Ray <bob@example.org>"))
+    reviewer.approve(gather(backend, backend.find(run_id)), "fine", despite="whoever runs this test began it")
+    backend.client.set_tag(run_id, NOTE, f"{tags(begun)[NOTE]}\nWe talked about this.\n")
+    last = backend.search(f"tags.`mlflow.parentRunId` = '{run_id}'")[-1]
+    backend.client.delete_run(last.run_id)
+    finalize.close(
+        begun, MlflowTracker(backend.client, begun.uri, run_id), interrupted=False, time_ms=2_000_000_000_000
+    )
+    note = tags(begun)[NOTE]
+    assert note.startswith("<!-- review -->\n\n**STALE: ")
+    assert "It was approved by Bob Ray" in note
+    assert (note.count("<!-- review -->"), note.count("<!-- ranking -->")) == (1, 1)
+    assert "| 1 | 10 | 8 | 0.9" not in note, "one replicate is gone"
+    assert note.endswith("<!-- end of ranking -->\n\nWe talked about this.\n")
+    assert b"STALE: " in (backend.artifact(run_id, "sweep/report.html") or b"")
+
+
+def test_a_ranking_too_long_for_a_note_is_cut_and_not_what_stands_around_it() -> None:
+    records = [run(number, 0.8, model__units=number, model__note="x" * 90) for number in range(200)]
+    text = note(rank(records), None, None, "We talked about this.")
+    assert 7000 < len(text) <= LONGEST_NOTE
+    assert text.endswith("<!-- end of ranking -->\n\nWe talked about this.\n")
+    assert note(rank(records), None, None, text) == text

@@ -119,11 +119,6 @@ def test_the_verdict_stands_in_tags_and_metrics_of_the_parent(begun: Sweep) -> N
     assert "| 1 | 10 | 8 | 0.9070 |" in parent.tags["mlflow.note.content"]
 
 
-def test_a_sweep_of_which_no_job_began_is_closed_too(begun: Sweep) -> None:
-    assert finalize.finalize(begun, interrupted=True).comparison is None
-    assert connect(begun.uri).get_run(parent_id(begun)).info.status == "KILLED"
-
-
 def full_for(failing: str, keep: Callable[[Any, str, Content], None]) -> Callable[[Any, str, Content], None]:
     """A tracker's ``log_artifact``, which ``keep`` is, but that there is no room for one file."""
 
@@ -214,8 +209,9 @@ def test_its_journal_is_held_while_it_goes_on_and_gone_when_it_ended(begun: Swee
     reading = journals.read(folder)
     assert reading.opening is not None
     assert (reading.opening.key, reading.jobs) == (begun.key, Grid(["model.units"], 2))
-    finalize.finalize(begun, interrupted=True)
+    assert finalize.finalize(begun, interrupted=True).comparison is None
     assert journals.folders(journals_root) == []
+    assert connect(begun.uri).get_run(parent_id(begun)).info.status == "KILLED", "no job began"
 
 
 def test_no_password_lies_in_it(journals_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
