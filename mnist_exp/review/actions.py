@@ -18,7 +18,7 @@ from mnist_exp.review.content import in_words
 from mnist_exp.review.decision import NOBODY, TURN
 from mnist_exp.review.person import Person, claimed
 from mnist_exp.review.record import HEAD, Event, Kind, new_event
-from mnist_exp.review.review import Review, gather
+from mnist_exp.review.review import Review, with_event
 from mnist_exp.statistics.conclusion import joined
 from mnist_exp.tracking.protocols import Backend
 
@@ -105,8 +105,8 @@ class Reviewer:
         event = new_event(kind, self.person, review.sweep, text=text, content=content, **fields)
         page = _page(self.backend, review, event)
         if page is None:
-            return self._append_event(event)
-        decided = self._append_event(replace(event, report=copy.digest(page)))
+            return self._append_event(review, event)
+        decided = self._append_event(review, replace(event, report=copy.digest(page)))
         own = next(each for each in decided.record.events if each.id == event.id)
         try:
             self.backend.tracker(review.sweep.run_id).log_artifact(_REPORT, copy.sealed(page, own).encode())
@@ -115,11 +115,10 @@ class Reviewer:
         return decided
 
     def _append(self, review: Review, kind: Kind, **fields: object) -> Review:
-        return self._append_event(new_event(kind, self.person, review.sweep, **fields))
+        return self._append_event(review, new_event(kind, self.person, review.sweep, **fields))
 
-    def _append_event(self, event: Event) -> Review:
-        sweep = record.append(self.backend, event)
-        review = gather(self.backend, sweep)
+    def _append_event(self, review: Review, event: Event) -> Review:
+        review = with_event(self.backend, review, record.append(self.backend, event))
         with suppress(StoreError):  # the event is recorded; the next command repairs the index
             repair_index(self.backend, review)
         return review

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mnist_exp.analysis import frames
@@ -142,6 +142,24 @@ def gather(backend: Backend, sweep: Record) -> Review:
         record=found,
         decision=decision.decide(found, content, runs, decision.author_of(sweep)),
     )
+
+
+def with_event(backend: Backend, review: Review, sweep: Record) -> Review:
+    """Return a review after an event was added to its record; what its runs say is read again only if that may change.
+
+    Args:
+        backend: the store.
+        review: the review before the event.
+        sweep: the sweep's parent run, with the event.
+
+    Raises:
+        StoreError: the store cannot be asked.
+    """
+    found = record.read(sweep)
+    if Question.of(sweep, found.events) != review.question:
+        return gather(backend, sweep)
+    decided = decision.decide(found, review.content, review.runs, decision.author_of(sweep))
+    return replace(review, sweep=sweep, record=found, decision=decided)
 
 
 def present_decision(backend: Backend, sweep: Record, found: ReviewRecord | None = None) -> Decision:

@@ -157,6 +157,7 @@ def next_commands(found: Review, *, is_author: bool) -> list[str]:
     """
     from mnist_exp.analysis.next_step import confirming
     from mnist_exp.review.checks import CONFIRMED
+    from mnist_exp.review.record import Kind
 
     own = f"{command_name()} review {found.title}"
     commands = []
@@ -167,7 +168,8 @@ def next_commands(found: Review, *, is_author: bool) -> list[str]:
             commands.append(f'{own} --approve -m "..."   (--reject, --comment)')
         elif found.decision.turn in ("-", found.author):
             commands.append(f"{own} --ask NAME")
-    if found.state == "approved":
+    promoted = any(each.kind is Kind.PROMOTE for each in found.record.events)
+    if found.state == "approved" and not promoted:
         commands.append(f"{command_name()} promote {found.title}")
     if found.step is not None:
         commands.append(found.step.command)

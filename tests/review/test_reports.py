@@ -253,6 +253,6 @@ class TestTextOfPeople:
     def test_a_block_takes_the_place_of_the_one_before(self, sweeps: Sweeps, sweep: Record) -> None:
         found = sweeps.review(sweep)
         block = markdown(unreviewed(found.question, found.answer, sweep.run_id))
-        assert with_block(with_block("mine", "<!-- review -->old<!-- end of review -->"), block) == f"{block}\n\nmine\n"
+        assert with_block("<!-- review -->\n\nold\n\n<!-- end of review -->\n\nmine\n", block) == f"{block}\n\nmine\n"
         assert with_block("", block) == f"{block}\n"
         assert f"**Not reviewed. mnist-exp review {sweep.run_id[:8]}**" in block

@@ -1,9 +1,12 @@
 """A store of runs, asked: every page of an answer, epochs read fast or through MLflow's client, errors as outcomes."""
 
 import sqlite3
+import threading
 import uuid
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,10 +17,13 @@ from mlflow.protos import databricks_pb2
 
 from mnist_exp.base.errors import Refused, StoreAway, StoreError
 from mnist_exp.tracking.mlflow import backend as backends
-from mnist_exp.tracking.mlflow import sqlite
+from mnist_exp.tracking.mlflow import client, sqlite
 from mnist_exp.tracking.mlflow.backend import open_backend
 from mnist_exp.tracking.mlflow.client import store_errors
 from mnist_exp.tracking.protocols import Backend, Measurement, Opening, Status
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 METRICS = ("loss", "val_loss", "top 3")
 
@@ -91,6 +97,57 @@ class TestHistory:
     def test_a_database_without_mlflows_tables_has_no_revision(self, tmp_path: Path) -> None:
         with closing(sqlite3.connect(tmp_path / "empty.db")) as connection:
             assert sqlite.revision(connection) == ""
+
+
+class TestHistoryOfAServer:
+    """MLflow's own server, in a thread, with the store that the runs were written to."""
+
+    @pytest.fixture
+    def asked(self) -> list[str]:
+        """The paths that the server was asked for."""
+        return []
+
+    @pytest.fixture
+    def server(self, uri: str, asked: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+        monkeypatch.setenv("_MLFLOW_SERVER_FILE_STORE", uri)
+        from mlflow.server import app, handlers
+        from werkzeug.serving import WSGIRequestHandler, make_server
+
+        def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+            asked.append(environ["PATH_INFO"])
+            return app(environ, start_response)
+
+        monkeypatch.setattr(handlers, "_tracking_store", None)
+        monkeypatch.setattr(WSGIRequestHandler, "log", lambda *_: None)
+        with make_server("127.0.0.1", 0, application, threaded=True) as listening:
+            thread = threading.Thread(target=listening.serve_forever)
+            thread.start()
+            yield open_backend(f"http://127.0.0.1:{listening.server_port}")
+            listening.shutdown()
+            thread.join()
+
+    @pytest.fixture
+    def run_ids(self, backend: Backend) -> list[str]:
+        found = []
+        for number in range(3):
+            tracker = backend.tracker(began(backend, "history"))
+            for epoch in (1, 2):
+                tracker.log_metrics(Measurement({"loss": number + epoch / 4, "val_loss": float("inf")}, epoch))
+            found.append(tracker.run_id)
+        return found
+
+    def test_one_request_tells_a_metric_of_many_runs(
+        self, backend: Backend, server: Backend, run_ids: list[str], asked: list[str]
+    ) -> None:
+        read = server.history(run_ids, METRICS)
+        pd.testing.assert_frame_equal(read, backend.history(run_ids, METRICS))
+        assert sum("history" in path for path in asked) == len(METRICS)
+
+    def test_more_values_than_one_answer_holds_are_read_run_by_run(
+        self, backend: Backend, server: Backend, run_ids: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(client, "_MAX_VALUES", 4)
+        pd.testing.assert_frame_equal(server.history(run_ids, METRICS), backend.history(run_ids, METRICS))
 
 
 class TestArtifacts:

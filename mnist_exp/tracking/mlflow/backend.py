@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -12,7 +11,7 @@ from filelock import FileLock
 
 from mnist_exp.base.errors import Refused, StoreAway, StoreError
 from mnist_exp.tracking.mlflow import sqlite, ui
-from mnist_exp.tracking.mlflow.client import connect, is_forbidden, login, store_errors, without_credentials
+from mnist_exp.tracking.mlflow.client import connect, history, is_forbidden, login, store_errors, without_credentials
 from mnist_exp.tracking.protocols import INFINITE, MAX_PARAM, Opening, Record, as_logged
 from mnist_exp.tracking.spool import journal as journals
 
@@ -120,7 +119,7 @@ class MlflowBackend:
         with store_errors(self.uri):
             epochs = sqlite.history(database, run_ids, metrics) if database is not None else None
             if epochs is None:
-                epochs = self._history(run_ids, metrics)
+                epochs = history(self.uri, run_ids, metrics)
         values = epochs[list(metrics)].astype(float)
         epochs[list(metrics)] = values.mask(values >= INFINITE, float("inf")).mask(values <= -INFINITE, -float("inf"))
         return epochs
@@ -244,26 +243,6 @@ class MlflowBackend:
                 found += page
                 if not (token := page.token) or newest:
                     return found
-
-    def _history(self, run_ids: Sequence[str], metrics: Sequence[str]) -> "pd.DataFrame":
-        import pandas as pd
-
-        client = self.client
-
-        def points(run_and_metric: tuple[str, str]) -> list[tuple[str, int, str, float]]:
-            run_id, metric = run_and_metric
-            return [
-                (run_id, at.step, metric, at.value) for at in client.get_metric_history(run_id, metric) if at.step > 0
-            ]
-
-        asked = [(run_id, metric) for run_id in run_ids for metric in metrics]
-        with ThreadPoolExecutor(8) as pool:
-            rows = [row for rows in pool.map(points, asked) for row in rows]
-        long = pd.DataFrame(rows, columns=["run_id", "epoch", "metric", "value"])
-        wide = long.pivot_table(
-            index=["run_id", "epoch"], columns="metric", values="value", aggfunc="last", dropna=False
-        )
-        return wide.reindex(columns=list(metrics)).reset_index().rename_axis(columns=None)
 
 
 def _active(found: "Sequence[Run]") -> "list[Run]":
