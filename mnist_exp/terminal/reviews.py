@@ -164,9 +164,9 @@ def next_commands(found: Review, *, is_author: bool) -> list[str]:
     if found.state in ("open", "stale", "rejected"):
         if not found.question.text:
             commands.append(f'{own} --question "..."')
-        if not is_author:
+        if not is_author and found.state != "rejected":
             commands.append(f'{own} --approve -m "..."   (--reject, --comment)')
-        elif found.decision.turn in ("-", found.author):
+        elif is_author and found.decision.turn in ("-", found.author):
             commands.append(f"{own} --ask NAME")
     promoted = any(each.kind is Kind.PROMOTE for each in found.record.events)
     if found.state == "approved" and not promoted:
