@@ -90,7 +90,7 @@ def through_hydra(text: str) -> str:
     return str(config.question)
 
 
-@pytest.mark.parametrize("text", IN_A_SHELL)
+@pytest.mark.parametrize("text", ["a,b", "a > b", "it's", "null", "${oc.env:HOME}"])
 def test_a_question_is_what_was_typed(text: str) -> None:
     assert [each.question for each in asked(f"question={text}")] == [text, text]
 

@@ -17,7 +17,8 @@ from mnist_exp.tracking.protocols import Measurement
 from review.conftest import ANN, BOB
 
 QUESTION = "does width 16 beat 2?"
-SWEEP = ("-m", "model.units=2,16", "training.epochs=4", "data=digits", f"question={QUESTION}", "worth=0.005")
+TRAINING = ("training.epochs=3", "training.batch_size=100", "data=digits")
+SWEEP = ("-m", "model.units=2,16", *TRAINING, f"question={QUESTION}", "worth=0.005")
 
 Give = Callable[..., Outcome]
 
@@ -39,18 +40,22 @@ def on_one_line(text: str) -> str:
     return re.sub(r"\s+", " ", text)
 
 
-def test_two_people_review_a_sweep_until_its_model_is_champion(give: Give, tmp_path: Path) -> None:
+def test_two_people_review_a_sweep_until_its_model_is_champion(
+    give: Give, new_store: Callable[[Path], str], tmp_path: Path
+) -> None:
+    uri = new_store(paths.root() / "mlruns")
+
     def latest() -> str:
         return str(json.loads(give(ANN, "sweeps", "--format", "json").out)[0]["id"])
 
-    # Ann asks Bob, who cannot approve what two replicates show, and rejects it.
-    small = give(ANN, *SWEEP, "replicate=range(2)")
-    assert f"{QUESTION}\n  too few replicates: 2 of at least 6" in small.out, small.err
+    # Ann asks Bob, who cannot approve what one replicate shows, and rejects it.
+    small = give(ANN, *SWEEP, "replicate=range(1)")
+    assert f"{QUESTION}\n  too few replicates: 1 of at least 6" in small.out, small.err
     first = latest()
     assert give(ANN, "review", first[:6], "--ask", "bob").code == 0
     assert "1 sweep waits for you:  mnist-exp sweeps" in give(BOB, "compare", first).err
     assert "cannot be approved: too few replicates" in give(BOB, "review", first, "--approve").err
-    assert "REJECTED by Bob Ray" in give(BOB, "review", first, "--reject", "-m", "two replicates cannot tell").out
+    assert "REJECTED by Bob Ray" in give(BOB, "review", first, "--reject", "-m", "one replicate cannot tell").out
     assert give(BOB, "review", first, "--check").code == 1
 
     # More replicates answer; nobody approves, or promotes unapproved, what is their own.
@@ -64,13 +69,13 @@ def test_two_people_review_a_sweep_until_its_model_is_champion(give: Give, tmp_p
     assert give(ANN, "review", second, "--check").code == 0
 
     # Fresh replicates confirm it, and its model becomes champion.
-    assert give(ANN, *SWEEP[:4], "replicate=range(6,12)", f"follows={second[:8]}").code == 0
+    assert give(ANN, *SWEEP[:5], "replicate=range(6,12)", f"follows={second[:8]}").code == 0
     assert "confirmed by" in on_one_line(give(ANN, "review", second).out)
     assert "digits version 1 is champion: model.units=16" in give(ANN, "promote", second).out
     assert "is champion already" in give(ANN, "promote", second).err
 
     # The approved report can be checked anywhere, until somebody changes a figure in it, or a run.
-    backend = open_backend(f"sqlite:///{paths.root() / 'mlruns' / 'mlflow.db'}")
+    backend = open_backend(uri)
     report = tmp_path / "report.html"
     report.write_bytes(backend.artifact(second, "sweep/report.html") or b"")
     assert give(BOB, "review", str(report), "--check").code == 0

@@ -138,7 +138,7 @@ def test_what_failed_runs_again_and_what_never_began_begins(
     assert (parent.metrics["jobs/finished"], parent.metrics["jobs/failed"]) == (2, 0)
 
 
-@pytest.mark.parametrize("changed", ["code", "data", "libraries"])
+@pytest.mark.parametrize("changed", ["code", "data"])
 @pytest.mark.usefixtures("finished")
 def test_what_changed_is_said_and_starts_a_sweep_of_its_own(
     sweep: Sweep, found: Found, monkeypatch: pytest.MonkeyPatch, changed: str

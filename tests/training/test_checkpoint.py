@@ -84,20 +84,20 @@ def train(
 
 
 # After which epochs training is interrupted. Keras compiles every part of a run anew, which is what these tests take.
-ENGINES = pytest.mark.parametrize(("training", "interruptions"), [("compiled", (1, 3)), ("keras", (3,))])
+COMPILED, KERAS = ("compiled", (1, 3)), ("keras", (3,))
+ENGINES = pytest.mark.parametrize(("training", "interruptions"), [COMPILED, KERAS])
+
+ADAM = ("optimizer=adam",)
+MOMENTUM = ("optimizer=sgd", "optimizer.momentum=0.9", "optimizer.nesterov=true")
+COSINE = ("optimizer=rmsprop", "optimizer.momentum=0.5", "lr=cosine")
+STOPPING = ("training.early_stopping.patience=2", "training.early_stopping.monitor=val_accuracy", "optimizer.lr=0.3")
+STEPS = ("training.batch_size=64", "lr=step", "lr.every=2")  # and a smaller last batch
 
 
-@ENGINES
 @pytest.mark.parametrize(
-    "overrides",
-    [
-        ("optimizer=adam",),
-        ("optimizer=sgd", "optimizer.momentum=0.9", "optimizer.nesterov=true"),
-        ("optimizer=rmsprop", "optimizer.momentum=0.5", "lr=cosine"),
-        ("training.early_stopping.patience=2", "training.early_stopping.monitor=val_accuracy", "optimizer.lr=0.3"),
-        ("training.batch_size=64", "lr=step", "lr.every=2"),
-    ],
-    ids=["adam", "sgd with momentum", "rmsprop, cosine", "early stopping", "a smaller last batch, steps"],
+    ("training", "interruptions", "overrides"),
+    [(*COMPILED, each) for each in (ADAM, MOMENTUM, COSINE, STOPPING, STEPS)]
+    + [(*KERAS, each) for each in (ADAM, STOPPING)],
 )
 def test_it_ends_as_if_it_had_never_been_interrupted(
     composed: Composed, tmp_path: Path, overrides: tuple[str, ...], training: str, interruptions: tuple[int, ...]
