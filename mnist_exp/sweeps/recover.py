@@ -173,7 +173,7 @@ def _send(journal: Journal, reading: Reading, uri: str | None, only: str | None)
             lines = ", ".join(map(str, reading.damaged))
             journal.append("tags", {"journal.damaged": f"lines {lines}"})
         if uri is not None:  # another store, which has none of the entries that were sent before
-            journal.sent = 0
+            journal.mark_sent(0, "")
         target = uri or _uri(reading.uri)
         if uri is None and only is not None:
             target = only  # the same store, with the credentials that were given

@@ -71,7 +71,7 @@ class TestRun:
         journal.open(opening("refused", uri))
         journal.append("hologram", {})
         journal.refuse("an unknown kind")
-        journal.sent = 2
+        journal.mark_sent(2, "")
         journal.append("metrics", {"metrics": {"loss": 1.0}, "step": 1})
         journal.append("close", {"status": "FINISHED"})
         journal.release()
@@ -94,7 +94,7 @@ class TestRun:
         journal = Journal(root / "moved", new=True)
         journal.open(opening("moved", "sqlite:////gone/mlflow.db"))
         journal.append("metrics", {"metrics": {"loss": 1.0}, "step": 1})
-        journal.sent = 2
+        journal.mark_sent(2, "")
         journal.append("metrics", {"metrics": {"loss": 0.5}, "step": 2})
         journal.append("close", {"status": "FINISHED"})
         journal.release()

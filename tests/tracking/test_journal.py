@@ -82,7 +82,7 @@ class TestFile:
 
     def test_a_number_that_was_sent_is_not_given_again(self, journal: Journal) -> None:
         """Where the lines that a store has were lost: in a power cut, or because the last ones are damaged."""
-        journal.sent = 3
+        journal.mark_sent(3, "")
         journal.release()
         file = journal.folder / "journal.jsonl"
         file.write_bytes(b"\n".join([*lines(journal.folder)[:-1], b"damaged", b""]))
@@ -92,12 +92,12 @@ class TestFile:
         assert journals.read(journal.folder).unsent == 1
 
     def test_what_the_store_has_is_counted(self, journal: Journal) -> None:
-        assert (journal.sent, journals.read(journal.folder).unsent) == (0, 2)
-        journal.sent = 2
-        assert (journal.sent, journals.read(journal.folder).unsent) == (2, 1)
+        assert (journals.read(journal.folder).sent, journals.read(journal.folder).unsent) == (0, 2)
+        journal.mark_sent(2, "")
+        assert (journals.read(journal.folder).sent, journals.read(journal.folder).unsent) == (2, 1)
 
     def test_a_count_that_cannot_be_read_means_that_all_is_sent_again(self, journal: Journal) -> None:
-        journal.sent = 2
+        journal.mark_sent(2, "")
         (journal.folder / "sent").write_bytes(b"\xff\x00")
         assert journals.read(journal.folder).unsent == 2
 

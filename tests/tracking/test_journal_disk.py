@@ -113,5 +113,5 @@ class TestFullDisk:
 
         with monkeypatch.context() as patch:
             patch.setattr(os, "pwrite", full)
-            journal.sent = 2
-        assert journal.sent == 0
+            journal.mark_sent(2, "")
+        assert journals.read(journal.folder).sent == 0

@@ -53,7 +53,6 @@ class MlflowBackend:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self._parents: dict[str, str] = {}
 
     @property
     def client(self) -> "MlflowClient":
@@ -200,12 +199,10 @@ class MlflowBackend:
 
         None if neither the store nor a journal has it: its runs are then kept without a parent.
         """
-        if key not in self._parents:
-            if there := self._with_key(self.experiments(), key):
-                self._parents[key] = str(there[0].info.run_id)
-            elif (opening := journals.read(journals.root() / key).opening) is not None:
-                self._parents[key] = self.open_run(opening).run_id
-        return self._parents.get(key)
+        if there := self._with_key(self.experiments(), key):
+            return str(there[0].info.run_id)
+        opening = journals.read(journals.root() / key).opening
+        return None if opening is None else self.open_run(opening).run_id
 
     def _with_key(self, experiments: Sequence[str], key: str) -> "list[Run]":
         """Return the runs with this key; several if a network delivered the request for one twice.

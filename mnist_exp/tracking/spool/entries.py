@@ -48,6 +48,7 @@ class Reading:
         sound_bytes: length of the file without a last line that was cut off.
         last_heartbeat_ms: when the file last changed, by an entry or a heartbeat; milliseconds since 1970.
         sent: the number of the first entry that the store does not have.
+        sent_to: the store's id of the run that has the entries before it; empty if that is not known.
         refused: why the store rejected an entry permanently; empty if it rejected none.
     """
 
@@ -58,6 +59,7 @@ class Reading:
     sound_bytes: int
     last_heartbeat_ms: int
     sent: int = 0
+    sent_to: str = ""
     refused: str = ""
 
     @property
@@ -130,31 +132,53 @@ def read(folder: Path) -> Reading:
             opening = _opening(entry.content)
         else:
             entries.append(entry)
+    sound_bytes = len(data) - len(cut_off)
     return Reading(
-        folder, opening, entries, damaged, len(data) - len(cut_off), last_heartbeat_ms, sent(folder), _refused(folder)
+        folder, opening, entries, damaged, sound_bytes, last_heartbeat_ms, *sent(folder), refused=_refused(folder)
     )
 
 
 def encode(entry: Entry) -> bytes:
     """Return an entry as a line of a journal's file: CRC-32 of the JSON as 8 hex digits, a space, the JSON."""
     fields = {"n": entry.number, "kind": entry.kind, "ms": entry.time_ms, "content": entry.content}
-    text = json.dumps(fields, ensure_ascii=True, separators=(",", ":")).encode()
+    return _line(json.dumps(fields, ensure_ascii=True, separators=(",", ":")).encode())
+
+
+def encode_sent(count: int, run_id: str) -> bytes:
+    """Return what the file ``sent`` says: number of the first entry that the store does not have, and to which run."""
+    return _line(f"{count} {run_id}".encode())
+
+
+def sent(folder: Path) -> tuple[int, str]:
+    """Return the number of the first entry of a journal that the store does not have, and the run that has the others.
+
+    A damaged file counts as none, ``(0, "")``: all entries are sent again, which changes nothing where they are.
+    """
+    try:
+        first, _, _ = (folder / "sent").read_bytes().partition(b"\n")
+    except OSError:
+        return 0, ""
+    if first.isdigit():  # of an earlier version: the number alone
+        return int(first), ""
+    if (text := _checked(first)) is None:
+        return 0, ""
+    count, _, run_id = text.decode().partition(" ")
+    return int(count), run_id
+
+
+def _line(text: bytes) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
-def sent(folder: Path) -> int:
-    """Return the number of the first entry of a journal that the store does not have; 0 if nothing was sent."""
-    try:
-        text = (folder / "sent").read_text(errors="replace")
-    except OSError:
-        return 0
-    return int(text) if text.isdecimal() else 0
+def _checked(line: bytes) -> bytes | None:
+    """Return the text of a line; None if its checksum does not match."""
+    checksum, _, text = line.partition(b" ")
+    return text if checksum == b"%08x" % zlib.crc32(text) else None
 
 
 def _decode(line: bytes) -> Entry | None:
     """Return the entry on a line; None if its checksum does not match."""
-    checksum, _, text = line.partition(b" ")
-    if checksum != b"%08x" % zlib.crc32(text):
+    if (text := _checked(line)) is None:
         return None
     fields = json.loads(text)
     return Entry(fields["n"], fields["kind"], fields["ms"], fields["content"])

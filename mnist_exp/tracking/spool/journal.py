@@ -4,8 +4,8 @@
 
     mlruns/journal/KEY/
         journal.jsonl   one entry per line: CRC-32 of the JSON as 8 hex digits, a space, the JSON
-        files/          artifacts, under the names that their entries give; a folder is a model
-        sent            number of entries that the store has
+        files/          artifacts, under their SHA-256; a folder is a model
+        sent            a checked line: number of entries that the store has, and its id of the run that has them
         refused         why the store rejected an entry permanently
         lock            held by the process that writes or sends
         reserve         64 KiB for final entries on a full disk
@@ -17,6 +17,7 @@ Lines are written without a buffer of ours, so a killed process loses none. A la
 by the next entry; a damaged line elsewhere is skipped and reported.
 """
 
+import hashlib
 import os
 import platform
 import shutil
@@ -194,21 +195,23 @@ class Journal:
 
     def keep(self, data: bytes) -> str:
         """Write a file of the journal; return its name, for the entry that refers to it. Raises as :meth:`append`."""
-        name = _new_file()
+        name = f"files/{hashlib.sha256(data).hexdigest()}"
         path = self.folder / name
+        unfinished = path.with_name(uuid.uuid4().hex)
         try:
             path.parent.mkdir(exist_ok=True)
-            path.write_bytes(data)
+            unfinished.write_bytes(data)
+            unfinished.rename(path)
         except OSError as error:
             with suppress(OSError):
-                path.unlink(missing_ok=True)
+                unfinished.unlink(missing_ok=True)
                 (self.folder / "reserve").unlink(missing_ok=True)
             raise StoreError(f"{path.parent} cannot be written: {error.strerror}") from error
         return name
 
     def new_folder(self) -> str:
         """Create a folder in the journal; return its name, for the entry that refers to it."""
-        name = _new_file()
+        name = f"files/{uuid.uuid4().hex[:12]}"
         (self.folder / name).mkdir(parents=True)
         return name
 
@@ -223,16 +226,11 @@ class Journal:
             os.fsync(own)
             os.close(own)
 
-    @property
-    def sent(self) -> int:
-        """Number of entries that the store has."""
-        return entries.sent(self.folder)
-
-    @sent.setter
-    def sent(self, count: int) -> None:
+    def mark_sent(self, count: int, run_id: str) -> None:
+        """Write that the run with this id has the entries before number ``count``."""
         with self._mutex, suppress(OSError):  # on a full disk, entries are sent again: that changes nothing
             self._must_be_held()
-            os.pwrite(self._sent_file, f"{count:020}".encode(), 0)
+            os.pwrite(self._sent_file, entries.encode_sent(count, run_id), 0)
 
     def release(self) -> None:
         """Close the journal and release its lock, so that another process can open it."""
@@ -283,10 +281,6 @@ def is_locked(file: Path) -> bool:
         return False
     lock.release()
     return False
-
-
-def _new_file() -> str:
-    return f"files/{uuid.uuid4().hex[:12]}"
 
 
 def _reserve(file: int, size: int) -> None:

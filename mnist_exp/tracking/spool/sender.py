@@ -151,6 +151,7 @@ class Sender:
 
     def _send_all(self) -> None:
         tracker: Tracker | None = None
+        is_second = False  # attempt to deliver a batch that the store refused: its run may be gone
         pause_s, last_alive, last_heartbeat = _FIRST_PAUSE_S, 0.0, time.monotonic()
         while True:
             now = time.monotonic()
@@ -161,7 +162,11 @@ class Sender:
             if batch is None:
                 return
             try:
-                tracker = tracker or self._open_run(self._opening)
+                if tracker is None:
+                    tracker, is_other = delivery.opened(self._journal, self._opening, self._open_run)
+                    if is_other:
+                        self._send_again()
+                        continue
                 if now - last_heartbeat > _HEARTBEAT_S:
                     self._send_heartbeat(tracker)
                     last_heartbeat = now
@@ -169,6 +174,9 @@ class Sender:
                     self._journal.alive()  # flush first: after a power cut, the journal must have what the store has
                     delivery.deliver_batch(batch, self._journal.folder, tracker)
             except Refused as error:
+                if tracker is not None and not is_second:
+                    tracker, is_second = None, True
+                    continue
                 if batch:
                     self._refuse(str(error))
                     log.error("%s", error)
@@ -176,12 +184,13 @@ class Sender:
                 if not self._wait_to_retry(str(error), pause_s):
                     return
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                tracker = None  # a store that comes back may not have the run
                 continue
             except Exception as error:
                 self._refuse(f"{type(error).__name__}: {first_line(error)}")
                 log.exception("an entry of run %s could not be sent", self._opening.key)
-            pause_s = _FIRST_PAUSE_S
-            self._mark_sent(batch)
+            pause_s, is_second = _FIRST_PAUSE_S, False
+            self._mark_sent(batch, tracker.run_id if tracker else "")
 
     def _send_heartbeat(self, tracker: Tracker) -> None:
         """Send a heartbeat; log a refusal. Raises StoreError if the store does not answer."""
@@ -224,13 +233,18 @@ class Sender:
                 self._changed.wait_for(ready, self._gather_s)
             return delivery.next_batch(self._waiting)
 
-    def _mark_sent(self, batch: Sequence[Entry]) -> None:
+    def _send_again(self) -> None:
+        """Send all entries of the journal, from the first."""
+        with self._changed:
+            self._waiting = deque(journals.read(self._journal.folder).waiting)
+
+    def _mark_sent(self, batch: Sequence[Entry], run_id: str) -> None:
         with self._changed:
             self._away_reason = None
             self._last_progress_s = time.monotonic()
             for entry in batch:
                 self._waiting.popleft()
-                self._journal.sent = entry.number + 1
+                self._journal.mark_sent(entry.number + 1, run_id)
                 if entry.kind == "close":
                     self._status = Status(entry.content["status"])
                 elif entry.kind == "resume":

@@ -35,6 +35,7 @@ from mnist_exp.tracking.protocols import (
     Status,
     Tracker,
 )
+from mnist_exp.tracking.spool import delivery
 from mnist_exp.tracking.spool import journal as journals
 from mnist_exp.tracking.spool.journal import Journal
 from mnist_exp.tracking.spool.sender import GATHER_S, Sender, Unsent
@@ -185,7 +186,7 @@ class JournalTracker:
     def _save(self, model: Callable[[Path], object]) -> None:
         name = self.journal.new_folder()
         model(self.journal.folder / name)
-        self._sender.append("model", {"file": name})
+        self._sender.append("model", {"file": name, "files": delivery.digests(self.journal.folder / name)})
 
     def _end(self, status: Status, time_ms: int | None) -> None:
         error = self._error
