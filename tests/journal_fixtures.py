@@ -54,4 +54,4 @@ def journal(folder: Path) -> Iterator[Journal]:
 @pytest.fixture
 def opening(uri: str) -> Opening:
     """What a run begins with; its key is its own."""
-    return Opening(uuid.uuid4().hex, "a run", uri, "contract", None, {"heartbeat": "1"}, 1_000, "host")
+    return Opening(uuid.uuid4().hex, "a run", uri, "contract", None, {"kind": "run"}, 1_000, "host")

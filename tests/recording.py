@@ -19,7 +19,7 @@ from mnist_exp.tracking.protocols import (
 from mnist_exp.tracking.spool import journal as journals
 from mnist_exp.tracking.spool.tracker import JournalTracker
 
-OPENING = Opening("KEY", "a run", "sqlite:///x.db", "mnist", "parent", {"heartbeat": "1"}, 1_700_000_000_000, "host")
+OPENING = Opening("KEY", "a run", "sqlite:///x.db", "mnist", "parent", {"kind": "run"}, 1_700_000_000_000, "host")
 DATASET = DatasetInput("digits", "d" * 64, "scikit-learn", {"train": 1500, "test": 297})
 LONG_S = 60
 """How long a test waits for what comes at once, before it fails."""
@@ -82,9 +82,6 @@ class Recording:
 
     def resume(self) -> None:
         self._tell("resume", None)
-
-    def alive(self) -> None:
-        self._tell("alive", None)
 
     @property
     def steps(self) -> list[list[int]]:

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="HOST",
-        help="a host that is gone: its open runs are closed at once (else after 15 minutes of silence)",
+        help="a host that is gone: its open runs are closed",
     )
     instead.add_argument("--drop", metavar="KEY", help="delete a journal: what it holds and was not sent is lost")
 
@@ -43,17 +43,16 @@ def run(arguments: argparse.Namespace) -> int:
         tables.journals(recover.status(journals.root()))
         return 0
     target = uri_from_cli(arguments.uri) if arguments.uri else None
-    found = []
-    for each in recover.sync(journals.root(), target, arguments.gone):
-        messages.journal(each)
-        found.append(each)
-    closed = []
+    found, closed = [], []
     try:
-        for record in recover.close_vanished(open_backend(uri_from_cli(arguments.uri)), arguments.gone):
+        for record in recover.close_gone(open_backend(uri_from_cli(arguments.uri)), arguments.gone):
             messages.closed_run(record)
             closed.append(record)
     except StoreError as error:
-        messages.warning(f"runs without a journal were not looked for: {error}")
+        messages.warning(f"runs of {', '.join(arguments.gone)} were not closed: {error}")
+    for each in recover.sync(journals.root(), target, arguments.gone):  # after the runs that a sweep here may wait for
+        messages.journal(each)
+        found.append(each)
     if not found and not closed:
         messages.out.print("Nothing waits.")
     return int(any(each.state in (recover.State.WAITING, recover.State.UNREADABLE) for each in found))

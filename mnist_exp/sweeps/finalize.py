@@ -18,6 +18,7 @@ from mnist_exp.review.answer import answer_of
 from mnist_exp.review.block import block_of, unreviewed
 from mnist_exp.review.queue import ANSWER
 from mnist_exp.review.review import Question, gather
+from mnist_exp.statistics.conclusion import joined
 from mnist_exp.sweeps.existing import others_at_work
 from mnist_exp.sweeps.note import note
 from mnist_exp.sweeps.sweep import Postponed, Sweep, lead_no_more
@@ -133,13 +134,14 @@ def close(
     with _or_postponed():
         shown = sweep.parent()
         found = sweep.runs(shown)
-    if elsewhere := sum(record.goes_on for record in found):
-        raise Postponed(f"{elsewhere} of its runs go on on another host; from here that cannot be checked")
+    if elsewhere := [record for record in found if record.status == "RUNNING"]:
+        hosts = joined(sorted({record.tags.get("host", "another host") for record in elsewhere}))
+        raise Postponed(f"{len(elsewhere)} of its runs go on on {hosts}. If that is gone: mnist-exp sync --gone HOST")
     ending, report = _compared(sweep, shown, found)
     ended = {
         "jobs/finished": ending.board.finished,
         "jobs/failed": sum(record.status == "FAILED" for record in found),
-        "jobs/killed": sum(record.status in ("KILLED", "RUNNING") for record in found),  # RUNNING, but no heartbeats
+        "jobs/killed": sum(record.status == "KILLED" for record in found),
         "jobs/never_begun": max(0, sweep.total - len(found)),
     }
     all_finished = ending.board.finished == max(sweep.total, len(found))

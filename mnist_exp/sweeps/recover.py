@@ -1,10 +1,11 @@
 """Recovers what earlier commands left: sends waiting journals to their stores, and closes runs that vanished.
 
-A run has vanished if its process ended without closing it. Where its journal is, that process held the journal's lock;
-elsewhere, the run has had no heartbeat for ``SILENT_S`` seconds.
+A run has vanished if its process ended without closing it: nobody holds the lock of its journal. Whether a run of
+another host has vanished cannot be known from here: it is closed if a user says that the host is gone.
 """
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -60,32 +61,12 @@ class Found:
     is_away: bool = False
 
 
-@dataclass(frozen=True)
-class Recovered:
-    """What was recovered before a command began.
-
-    Attributes:
-        journals: the journals for the command's store.
-        closed: the runs without a journal here that were closed, as they had vanished.
-    """
-
-    journals: list[Found]
-    closed: list[Record]
-
-
-def recover(backend: Backend) -> Recovered:
-    """Send the journals that wait for a store, and close the runs that vanished there; every command begins with it.
+def recover(backend: Backend) -> list[Found]:
+    """Send the journals that wait for a store; every command begins with it.
 
     If the store does not answer, nothing is raised: the command itself reports what it cannot read.
     """
-    found = list(sync(journals.root(), only=backend.uri))
-    closed: list[Record] = []
-    if not any(each.is_away for each in found):
-        try:
-            closed.extend(close_vanished(backend))
-        except StoreError as error:
-            log.info("runs without a journal were not checked: %s", error)
-    return Recovered(found, closed)
+    return list(sync(journals.root(), only=backend.uri))
 
 
 def sync(
@@ -251,44 +232,39 @@ def _uri(redacted: str) -> str:
     return now if without_credentials(now) == redacted else redacted
 
 
-def close_vanished(backend: Backend, gone_hosts: Sequence[str] = ()) -> Iterator[Record]:
-    """Close runs without a journal here or a recent heartbeat, as KILLED at their last one; yield each, runs first.
+def close_gone(backend: Backend, hosts: Sequence[str]) -> Iterator[Record]:
+    """Close the runs of hosts that a user declared gone, as KILLED; yield each, runs before their sweeps.
 
-    Runs of ``gone_hosts`` are closed however recent their heartbeat is. The next heartbeat of a run that was only
-    offline reopens it (``MlflowTracker.alive``).
+    Those whose journal is here are closed from it, by :func:`sync`. A run of a host that was only offline becomes what
+    it is when its end arrives (``MlflowTracker.close``).
 
     Raises:
         StoreError: the store is away.
     """
-    if sqlite.is_missing(backend.uri):
+    if not hosts or sqlite.is_missing(backend.uri):
         return  # looking for runs would create a store
     for found in sorted(queries.running(backend), key=lambda each: each.is_sweep):
-        try:
-            if _closed(backend, found.run_id, gone_hosts):
-                yield found
-        except (Postponed, Refused):  # a sweep whose runs are not all there yet, or a run that was deleted
+        key = found.tags.get("journal")
+        if key is None or found.tags.get("host") not in hosts or (journals.root() / key / LINES).exists():
             continue
+        try:
+            _close(backend, found)
+        except (Postponed, Refused):  # a sweep with runs of a host that is not gone, or a run that was deleted
+            continue
+        yield found
 
 
-def _closed(backend: Backend, run_id: str, gone_hosts: Sequence[str]) -> bool:
-    """Close a run if it still counts as vanished, as closing the runs before it may have taken a while."""
-    record = backend.find(run_id)
-    last_s, key = record.heartbeat_s, record.tags.get("journal")
-    if record.status != "RUNNING" or last_s is None or key is None or (journals.root() / key / LINES).exists():
-        return False
-    if record.goes_on and record.tags.get("host") not in gone_hosts:
-        return False
-    tracker = backend.tracker(run_id)
+def _close(backend: Backend, record: Record) -> None:
+    tracker = backend.tracker(record.run_id)
     if record.is_sweep:
         from mnist_exp.sweeps import finalize
 
-        sweep = _sweep(record, backend.uri)
-        finalize.close(sweep, tracker, interrupted=True, time_ms=last_s * 1000, reason=VANISHED)
+        now_ms = int(time.time() * 1000)
+        finalize.close(_sweep(record, backend.uri), tracker, interrupted=True, time_ms=now_ms, reason=VANISHED)
     else:
         if "failure" not in record.tags:  # it may have vanished after it wrote why it ended
             tracker.set_tags({"failure": VANISHED})
-        tracker.close(Status.KILLED, last_s * 1000)
-    return True
+        tracker.close(Status.KILLED)
 
 
 def _sweep(record: Record, uri: str) -> Sweep:

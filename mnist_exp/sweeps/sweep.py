@@ -189,7 +189,7 @@ def resume(plan: SweepPlan) -> str | None:
         return changed
     _must_be_judged_alike(last, plan.judging)
     folder = journals.root() / last.tags["journal"]
-    if not (folder / LINES).exists() and plan.backend.find(last.run_id).goes_on:
+    if not (folder / LINES).exists() and plan.backend.find(last.run_id).status == "RUNNING":
         host = last.tags.get("host", "another host")
         raise StoreError(
             f"the sweep {last.run_id} goes on on {host}: wait for its end, or say that the host is gone: "

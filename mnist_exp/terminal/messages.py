@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mnist_exp.metrics import Epoch
     from mnist_exp.runs.job import Job
     from mnist_exp.runs.run import Result
-    from mnist_exp.sweeps.recover import Found, Recovered
+    from mnist_exp.sweeps.recover import Found
     from mnist_exp.tracking.protocols import Record
     from mnist_exp.tracking.spool.sender import Unsent
 
@@ -173,21 +173,19 @@ def how_to_resume(words: "Sequence[str]") -> None:
     _err.print(f"Interrupted. This goes on from there:  [bold]{shown(command)}[/]")
 
 
-def recovered(found: "Recovered") -> None:
-    """Print which journals were sent and which runs closed before a command began, and how many runs wait."""
-    for each in found.journals:
+def recovered(found: "Sequence[Found]") -> None:
+    """Print which journals were sent before a command began, and how many runs wait."""
+    for each in found:
         if each.state != "waiting" and (each.vanished or each.state in ("sent", "ranked", "unreadable")):
             journal(each)
-    if waiting := [each for each in found.journals if each.state == "waiting"]:
+    if waiting := [each for each in found if each.state == "waiting"]:
         journals_wait(len(waiting), waiting[0].remark)
-    for record in found.closed:
-        closed_run(record)
 
 
 def closed_run(record: "Record") -> None:
-    """Print that a run without recent heartbeats was closed."""
+    """Print that a run was closed, as its host is gone."""
     host = f" on {shown(record.tags['host'])}" if "host" in record.tags else ""
-    out.print(f"[green]✓[/] {shown(record.name)}: its process{host} vanished, closed as KILLED", soft_wrap=True)
+    out.print(f"[green]✓[/] {shown(record.name)}: its process{host} is gone, closed as KILLED", soft_wrap=True)
 
 
 def store_is_away(reason: str) -> None:

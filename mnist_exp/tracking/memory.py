@@ -76,9 +76,6 @@ class MemoryTracker:
         self.status = self.ended_ms = None
         self.tags = {name: value for name, value in self.tags.items() if not name.startswith("failure")}
 
-    def alive(self) -> None:
-        """Do nothing: no other process watches this run."""
-
     def _must_be_open(self) -> None:
         if self.status is not None:
             raise StoreError(f"run {self.run_id} is closed: it ended {self.status}")

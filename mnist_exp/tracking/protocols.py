@@ -27,9 +27,6 @@ INFINITE = sys.float_info.max
 MAX_PARAM = 6000
 """The most characters that MLflow keeps of a param; it cuts a longer one silently."""
 
-SILENT_S = 900
-"""A run without a heartbeat for so many seconds (30 heartbeat intervals) is taken for vanished."""
-
 
 class Status(StrEnum):
     """How a run ended, in MLflow's words."""
@@ -163,17 +160,6 @@ class Record:
             return None
         return size if math.isfinite(size) and size > 0 else None
 
-    @property
-    def heartbeat_s(self) -> int | None:
-        """Unix time of its last heartbeat, in seconds; None if it sends none."""
-        text = self.tags.get("heartbeat", "")
-        return int(text) if text.isdecimal() else None
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether it runs, and its last heartbeat is recent."""
-        return self.status == "RUNNING" and self.heartbeat_s is not None and time.time() - self.heartbeat_s < SILENT_S
-
 
 def as_logged(value: float) -> float:
     """Return the value that a run logged, from the one that MLflow keeps: it keeps no infinity."""
@@ -222,10 +208,6 @@ class Tracker(Protocol):
 
     def resume(self) -> None:
         """Make a closed run a running one again, and remove the tags that say why it had ended."""
-        ...
-
-    def alive(self) -> None:
-        """Write a heartbeat. A run that was closed for lack of heartbeats becomes a running one again."""
         ...
 
 

@@ -38,7 +38,7 @@ class TestMlflow:
         run = connect(uri).get_run(child.run_id)
         assert (run.info.run_name, run.info.start_time) == ("a run", 1_000)
         assert run.data.tags["journal"] == opening.key
-        assert run.data.tags["heartbeat"] == "1"
+        assert run.data.tags["kind"] == "run"
         assert run.data.tags["mlflow.parentRunId"] == run.data.tags["sweep"] == parent.run_id
 
     def test_the_same_key_opens_the_same_run(self, uri: str, opening: Opening) -> None:

@@ -116,26 +116,6 @@ class TestSending:
         assert tracker.settle(LONG_S) is None
         assert one_by_one(store.told) == one_by_one(EVERYTHING)
 
-    def test_it_gets_a_sign_of_life_before_what_gathered(self, begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
-        """For others may have taken the run for vanished meanwhile, and what gathered may be its end."""
-        monkeypatch.setattr(sender, "_HEARTBEAT_S", -1.0)
-        tracker = begin(store := Recording())
-        tracker.close(Status.FINISHED, 3000)
-        assert tracker.settle(LONG_S) is None
-        assert [kind for kind, _ in store.told][-2:] == ["alive", "close"]
-
-    def test_a_sign_of_life_that_is_refused_loses_nothing(self, begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
-        def refuse(kind: str) -> None:
-            if kind == "alive":
-                raise Refused("no tag of that name")
-
-        monkeypatch.setattr(sender, "_HEARTBEAT_S", -1.0)
-        tracker = begin(store := Recording(refuse))
-        say_everything(tracker)
-        tracker.close(Status.FINISHED, 3000)
-        assert tracker.settle(LONG_S) is None
-        assert one_by_one(store.told) == one_by_one(EVERYTHING)
-
     def test_one_that_cannot_even_be_opened_is_opened_when_it_is_back(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:

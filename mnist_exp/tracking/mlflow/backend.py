@@ -187,9 +187,9 @@ class MlflowBackend:
 
     def _create(self, opening: Opening, experiment: str, parent: str | None) -> "MlflowTracker":
         client = self.client
-        from mnist_exp.tracking.mlflow.tracker import MlflowTracker, heartbeat
+        from mnist_exp.tracking.mlflow.tracker import MlflowTracker
 
-        tags = {"journal": opening.key, **heartbeat(), **opening.tags}
+        tags = {"journal": opening.key, **opening.tags}
         return MlflowTracker.open(
             client, self.uri, experiment, opening.name, parent=parent, began_ms=opening.began_ms, tags=tags
         )

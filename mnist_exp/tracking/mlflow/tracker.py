@@ -13,7 +13,6 @@ import json
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
@@ -173,7 +172,7 @@ class MlflowTracker:
             self._log_output(model_id)
 
     def close(self, status: Status, time_ms: int | None = None) -> None:
-        """End the run; one that another host had closed as vanished loses that reason, unless it was killed."""
+        """End the run; one that was closed as its host was declared gone loses that reason, unless it was killed."""
         with store_errors(self._uri):
             if status is not Status.KILLED and self._was_closed_as_vanished():
                 self._delete_tag("failure")
@@ -185,21 +184,9 @@ class MlflowTracker:
             self._client.update_run(self._run_id, status="RUNNING")
             for tag in ("failure", "failure.message"):
                 self._delete_tag(tag)
-            self._write_heartbeat()
-
-    def alive(self) -> None:
-        """Write a heartbeat. A run that another host closed as vanished, while this one was offline, runs again."""
-        with store_errors(self._uri):
-            if self._was_closed_as_vanished():
-                self._client.update_run(self._run_id, status="RUNNING")
-                self._delete_tag("failure")
-            self._write_heartbeat()
-
-    def _write_heartbeat(self) -> None:
-        self._client.log_batch(self._run_id, tags=[RunTag(*each) for each in heartbeat().items()])
 
     def _was_closed_as_vanished(self) -> bool:
-        """Whether another host closed the run because its heartbeats had stopped."""
+        """Whether somebody declared this host gone, which closed the run."""
         return bool(self._client.get_run(self._run_id).data.tags.get("failure") == VANISHED)
 
     def _delete_tag(self, tag: str) -> None:
@@ -230,11 +217,6 @@ class MlflowTracker:
             outputs = self._client.get_run(self._run_id).outputs
             if outputs is None or model_id not in [each.model_id for each in outputs.model_outputs]:
                 raise
-
-
-def heartbeat() -> dict[str, str]:
-    """Return the tag of a heartbeat: the present Unix time, in seconds."""
-    return {"heartbeat": str(int(time.time()))}
 
 
 def current_user() -> str:

@@ -25,8 +25,8 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 # If a request takes longer, settle() treats the store as away, so that a hanging request cannot keep the program alive.
 _STUCK_S = 30.0
 
-# Intervals of heartbeats: the mtime of the journal, and the tag ``heartbeat`` in the store.
-_ALIVE_S, _HEARTBEAT_S = 5.0, 30.0
+# How often the journal's mtime is set and its lines flushed: by the mtime it is known until when a run was alive.
+_ALIVE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Sender:
     def _send_all(self) -> None:
         tracker: Tracker | None = None
         is_second = False  # attempt to deliver a batch that the store refused: its run may be gone
-        pause_s, last_alive, last_heartbeat = _FIRST_PAUSE_S, 0.0, time.monotonic()
+        pause_s, last_alive = _FIRST_PAUSE_S, 0.0
         while True:
             now = time.monotonic()
             if now - last_alive > _ALIVE_S:
@@ -167,9 +167,6 @@ class Sender:
                     if is_other:
                         self._send_again()
                         continue
-                if now - last_heartbeat > _HEARTBEAT_S:
-                    self._send_heartbeat(tracker)
-                    last_heartbeat = now
                 if batch:
                     self._journal.alive()  # flush first: after a power cut, the journal must have what the store has
                     delivery.deliver_batch(batch, self._journal.folder, tracker)
@@ -191,17 +188,6 @@ class Sender:
                 log.exception("an entry of run %s could not be sent", self._opening.key)
             pause_s, is_second = _FIRST_PAUSE_S, False
             self._mark_sent(batch, tracker.run_id if tracker else "")
-
-    def _send_heartbeat(self, tracker: Tracker) -> None:
-        """Send a heartbeat; log a refusal. Raises StoreError if the store does not answer."""
-        try:
-            tracker.alive()
-        except Refused as error:
-            log.warning("%s", error)
-        except StoreError:
-            raise
-        except Exception:
-            log.exception("a heartbeat of run %s could not be sent", self._opening.key)
 
     def _wait_to_retry(self, reason: str, pause_s: float) -> bool:
         """Sleep before a retry, shortly while :meth:`settle` waits; return False if stopping."""

@@ -129,9 +129,6 @@ class JournalTracker:
         """Make a run that was closed, or whose process vanished, a running one again, on this machine."""
         self._write("resume", {"host": journals.host()})
 
-    def alive(self) -> None:
-        """Do nothing: the sending thread writes the heartbeats."""
-
     def postpone(self, time_ms: int, *, interrupted: bool) -> None:
         """Write that this parent run's sweep ended unranked at ``time_ms``: another process must rank and close it."""
         self._write("left", {"interrupted": interrupted}, time_ms)
