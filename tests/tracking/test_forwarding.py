@@ -6,15 +6,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from recording import DATASET, LONG_S, Begin, Recording, say_everything
+from recording import DATASET, LONG_S, OPENING, Begin, Recording, say_everything
 
-from mnist_exp.base.errors import StoreError
+from mnist_exp.base.errors import StoreAway, StoreError
 from mnist_exp.tracking.memory import MemoryTracker
-from mnist_exp.tracking.protocols import Measurement, Status, Tracker
+from mnist_exp.tracking.protocols import Measurement, Opening, Status, Tracker
 from mnist_exp.tracking.spool import journal as journals
+from mnist_exp.tracking.spool.tracker import begin_run, settle_runs
 
 
 class Unmakeable(Exception):
@@ -150,6 +152,26 @@ class TestEnding:
                 thread.join(LONG_S)
                 assert not thread.is_alive()
         assert tracker.settle(0) is None
+
+
+def test_many_runs_go_on_at_once(uri: str, journals_root: Path) -> None:
+    """The store is away: none is let go while it has more to say."""
+    backend = Gone()
+    openings = [replace(OPENING, key=f"run {number}", uri=uri, parent=None) for number in range(20)]
+    runs = [begin_run(opening, backend) for opening in openings]  # type: ignore[arg-type]
+    for run in runs:
+        run.log_metrics(Measurement({"loss": 0.5}, 1))
+        run.close(Status.FINISHED)
+    delivery = settle_runs(0)
+    assert sorted((name, each.entries) for name, each in delivery.unsent) == [("a run", 2)] * 20
+    assert len(journals.folders(journals_root)) == 20
+
+
+class Gone:
+    """A store that does not answer."""
+
+    def open_run(self, _: Opening) -> Tracker:
+        raise StoreAway("no answer")
 
 
 FORK = """

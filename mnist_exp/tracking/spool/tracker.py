@@ -48,7 +48,8 @@ PATIENCE_S = 10.0
 # How long to wait for the lock of a journal that is to be resumed: `mnist-exp sync` may be sending from it.
 _LOCK_PATIENCE_S = 60.0
 
-# Number of runs of a long sweep that keep retrying while the store is away; older ones leave it to `mnist-exp sync`.
+# Number of ended runs of a long sweep that keep retrying while the store is away; older ones leave it to
+# `mnist-exp sync`, as each holds files that are open. A run that goes on is never one of them.
 _MAX_RETRYING = 16
 
 # The runs that this process opened and has not settled, oldest first; `_gave_up` holds those that no longer retry.
@@ -280,9 +281,11 @@ def settle_runs(patience_s: float = PATIENCE_S) -> Delivery:
 def _add(tracker: JournalTracker) -> JournalTracker:
     """Add a run to those that :func:`settle_runs` waits for; the oldest gives up if too many keep retrying."""
     _open_runs[:] = [each for each in _open_runs if not each.is_settled]  # frees the memory of a long sweep's runs
-    if len(_open_runs) >= _MAX_RETRYING:
-        _gave_up.append(_open_runs.pop(0))
-        _gave_up[-1].give_up()
+    ended = [each for each in _open_runs if each._closed]
+    if len(ended) >= _MAX_RETRYING:
+        ended[0].give_up()
+        _open_runs.remove(ended[0])
+        _gave_up.append(ended[0])
     _open_runs.append(tracker)
     return tracker
 
