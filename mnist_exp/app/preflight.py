@@ -103,7 +103,7 @@ def resolve_ids(sweep: SweepPlan) -> SweepPlan:
 
     Raises:
         ConfigError: there is no such sweep, it did not say that it may be extended, it was extended already, or a sweep
-            that tests it again has other configurations or replicates that are not new.
+            that tests it again has other data, configurations or replicates that are not new.
         StoreError: the store cannot be asked.
     """
     judging = dict(sweep.judging)
@@ -113,7 +113,7 @@ def resolve_ids(sweep: SweepPlan) -> SweepPlan:
         from mnist_exp.review.followups import check_followed  # pandas
 
         params = [as_text(each.params()) for each in sweep.configs]
-        judging["follows"] = check_followed(sweep.backend, judging["follows"], params)
+        judging["follows"] = check_followed(sweep.backend, judging["follows"], params, sweep.dataset.digest)
     return replace(sweep, judging=judging)
 
 

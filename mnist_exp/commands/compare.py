@@ -85,6 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
     match arguments.format:
         case "table":
             tables.comparison(result, step)
+            if sweep is not None:
+                _show_decision(backend, sweep)
         case "csv":
             _write(_frame(result, pairs=arguments.pairs).to_csv(index=False), arguments.output)
         case "json":
@@ -97,6 +99,17 @@ def run(arguments: argparse.Namespace) -> int:
             _write(page, arguments.output or "comparison.html")
     messages.sweeps_wait(queue.waiting(backend))
     return 0
+
+
+def _show_decision(backend: "Backend", sweep: "Record") -> None:
+    """Show what was decided of a sweep, if it was."""
+    from mnist_exp.review import block
+    from mnist_exp.review.review import present_decision
+    from mnist_exp.terminal import messages
+
+    decided = present_decision(backend, sweep)
+    if decided.event is not None or decided.reason:
+        messages.decision(block.headline(decided.state, decided.event, decided.reason) + block.and_why(decided.event))
 
 
 def _last(backend: "Backend", form: str) -> "tuple[list[Record], list[Record]]":

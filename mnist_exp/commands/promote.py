@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
             promotion.check_reason(option, reason or " ")
     backend = store.open_store(arguments.uri)
     if arguments.list:
-        _list(backend, _name(backend, arguments.which), arguments.format)
+        _list(backend, arguments.which, arguments.format)
     elif arguments.rollback:
         _rollback(backend, _name(backend, arguments.which), arguments.message or "", arguments.format)
     else:
@@ -91,10 +91,15 @@ def _rollback(backend: "Backend", name: str, reason: str, form: str) -> None:
         promotions.rolled_back(done, without_credentials(backend.uri))
 
 
-def _list(backend: "Backend", name: str, form: str) -> None:
+def _list(backend: "Backend", given: str | None, form: str) -> None:
     from mnist_exp.review import champion
     from mnist_exp.terminal import promotions, tables
+    from mnist_exp.tracking.mlflow import registry
 
+    if form == "json" and given is None and not registry.names(backend.uri):
+        tables.as_json([])
+        return
+    name = _name(backend, given)
     versions = champion.history(backend, name)
     if form == "json":
         tables.as_json([_as_json(version) for version in versions])
@@ -108,7 +113,7 @@ def _name(backend: "Backend", given: str | None) -> str:
     """Return the name of the registered model: the given one, else the only one.
 
     Raises:
-        ConfigError: none was given, and there is none or several.
+        ConfigError: none was given, and there is not exactly one.
     """
     from mnist_exp.tracking.mlflow import registry
 

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="is it, or a report, approved? exit code 0 yes, 1 no, 2 cannot tell",
     )
     parser.add_argument("-m", "--message", metavar="TEXT", help="the text; without it, your editor opens if one is due")
-    parser.add_argument("--despite", metavar="WHY", default="", help="approve although checks fail, for this reason")
+    parser.add_argument("--despite", metavar="WHY", help="approve although something forbids it, for this reason")
     parser.add_argument(
         "--worth", type=float, metavar="SIZE", help="of --question: the smallest difference that matters"
     )
@@ -84,8 +84,12 @@ def _check_options(arguments: argparse.Namespace) -> None:
             raise ConfigError.rule("--worth", "goes with --question", arguments.worth)
         if not (math.isfinite(arguments.worth) and arguments.worth > 0):
             raise ConfigError.rule("--worth", "must be greater than 0", arguments.worth)
-    if arguments.despite and not arguments.approve:
+    if arguments.despite is not None and not arguments.approve:
         raise ConfigError.rule("--despite", "goes with --approve", arguments.despite)
+    if arguments.despite is not None and not arguments.despite.strip():
+        raise ConfigError.rule("--despite", "must be a reason", arguments.despite)
+    if arguments.which and arguments.which.endswith((".html", ".htm")) and not arguments.check:
+        raise ConfigError(f"a report is checked: review {arguments.which} --check")
     if arguments.message is not None and not (
         arguments.ask or arguments.approve or arguments.reject or arguments.comment
     ):
@@ -97,7 +101,7 @@ def _act(arguments: argparse.Namespace, reviewer: "Reviewer", review: "Review") 
     if arguments.ask is not None:
         return reviewer.ask(review, arguments.ask, arguments.message or "")
     if arguments.approve:
-        return reviewer.approve(review, arguments.message or "", arguments.despite)
+        return reviewer.approve(review, arguments.message or "", arguments.despite or "")
     if arguments.reject:
         return reviewer.reject(review, _text(arguments.message))
     if arguments.comment:
@@ -180,7 +184,8 @@ def _check_sweep(uri: str | None, which: str | None) -> "Finding":
     code = copy.HOLDS if decision.state == "approved" else copy.DOES_NOT_HOLD
     if decision.event is None and not decision.reason:
         return copy.Finding(code, (f"{sweep.run_id[:4]} is not reviewed",))
-    return copy.Finding(code, (block.headline(decision.state, decision.event, decision.reason),))
+    words = block.headline(decision.state, decision.event, decision.reason)
+    return copy.Finding(code, (f"{words}{block.and_why(decision.event)}",))
 
 
 def _show(backend: "Backend", review: "Review", *, is_author: bool, form: str) -> None:

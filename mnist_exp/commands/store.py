@@ -97,7 +97,16 @@ def find_sweep(backend: "Backend", given: str | None) -> "Record":
         raise StoreError(
             f"{len(found)} sweeps have an id that begins with {received(given)}: {listed}. Give more of it"
         )
-    raise StoreError(f"no sweep has an id that begins with {received(given)}: mnist-exp sweeps lists them")
+    raise StoreError(f"no sweep has an id that begins with {received(given)}: {_what_it_is(backend, given.lower())}")
+
+
+def _what_it_is(backend: "Backend", run_id: str) -> str:
+    """Say what an id is that is not one of a sweep."""
+    try:
+        run = backend.find(run_id)
+    except StoreError:
+        return "mnist-exp sweeps lists them"
+    return "that sweep was deleted" if run.is_sweep else f"that is the id of the run {received(run.name)}"
 
 
 def _is_shared(uri: str) -> bool:

@@ -59,6 +59,7 @@ def _plain(backend: "Backend", line: "Line") -> dict[str, object]:
         "answer": line.answer,
         "state": line.decision.state,
         "changed": line.decision.reason or None,
+        "despite": (line.decision.event.despite if line.decision.event else "") or None,
         "turn": line.decision.turn,
         "is_yours": line.is_yours,
         "page": backend.link(line.sweep),

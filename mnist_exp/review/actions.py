@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from mnist_exp.base.errors import ConfigError, StoreError
-from mnist_exp.base.text import shortened
 from mnist_exp.config.schema import MAX_QUESTION
 from mnist_exp.review import block, copy, record
 from mnist_exp.review.checks import failing
@@ -85,10 +84,9 @@ class Reviewer:
             raise ConfigError(
                 f'{review.title} cannot be approved: {joined(failed)}. To approve it all the same: --despite "why"'
             )
-        despite = _checked(despite) if failed else ""
-        return self._decide(
-            review, Kind.APPROVE, _checked(text), despite=despite, failed=tuple(failed) if despite else ()
-        )
+        if despite and not failed:
+            raise ConfigError.rule("--despite", "is for what forbids an approval, and nothing does", despite)
+        return self._decide(review, Kind.APPROVE, _checked(text), despite=_checked(despite), failed=tuple(failed))
 
     def promoted(self, review: Review, version: str) -> Review:
         """Note that a model of the sweep was promoted as ``version``."""
@@ -145,18 +143,16 @@ def repair_index(backend: Backend, review: Review) -> bool:
 
 
 def _note(review: Review) -> str:
-    """Return the note with the review at its head; with the headline alone, if people's words would be cut."""
+    """Return the note with the review at its head: whole, else its headline, else none: people's words are not cut."""
     own, before = block.block_of(review), review.sweep.tags.get(NOTE, "")
-    whole = block.with_block(before, block.markdown(own))
-    if len(whole) <= block.LONGEST_NOTE:
-        return whole
-    return shortened(block.with_block(before, block.markdown_head(own)), block.LONGEST_NOTE)
+    notes = [block.with_block(before, text) for text in (block.markdown(own), block.markdown_head(own))]
+    return next((note for note in notes if len(note) <= block.LONGEST_NOTE), before)
 
 
 def _state_in_words(review: Review) -> str:
     """Return ``approved 4f1c9a2e, 32 runs``: MLflow's UI shows for which content an approval was given."""
     event = review.decision.event
-    return str(review.state) if event is None else f"{review.state} {in_words(event.content)}"
+    return str(review.state) if event is None else f"{review.state} {in_words(event.content)}{block.and_why(event)}"
 
 
 def _page(backend: Backend, review: Review, event: Event) -> str | None:

@@ -19,7 +19,8 @@ LONGEST_NOTE = 7900
 """Characters of a note; MLflow's limit of a tag is 8,000."""
 
 _BEGIN, _END = "<!-- review -->", "<!-- end of review -->"
-_LONGEST_TEXT = 1000  # characters of what was said, in a note
+_LONGEST_TEXT = 1000  # characters of a person's text, in a note
+_LONGEST_REASON = 200
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]#|!~])")
 
 
@@ -70,17 +71,22 @@ def headline(state: State, event: Event | None, reason: str) -> str:
     given = in_words(event.content)
     if state is State.STALE:
         return f"STALE: {reason}. It was approved by {who(event)}, {when(event.at_ms)}, for content {given}"
-    despite = " despite failing checks" if event.despite else ""
+    despite = " despite objections" if event.despite else ""
     return f"{state.upper()}{despite} by {who(event)}, {when(event.at_ms)}, for content {given}"
 
 
+def and_why(event: Event | None) -> str:
+    """Return ``, despite: I am alone`` of an approval that something forbade; empty for any other."""
+    return f", despite: {shortened(event.despite, _LONGEST_REASON)}" if event is not None and event.despite else ""
+
+
 def who(event: Event) -> str:
-    """Return who made an event, and how far that is known: ``ann (claimed)``, ``ann (login)``, ``ann (signed)``."""
+    """Return who made an event, and how far that is known: ``ann (claimed)``, ``ann (signed by a@b.org)``."""
     verified = event.verified()
     if verified is not None and verified.signer:
         return f"{event.by} (signed by {verified.signer})"
     known = "login" if event.is_login else "claimed"
-    return f"{event.by} ({known}, signed)" if verified is not None else f"{event.by} ({known})"
+    return f"{event.by} ({known}, signed by an unknown key)" if verified is not None else f"{event.by} ({known})"
 
 
 def when(at_ms: int) -> str:

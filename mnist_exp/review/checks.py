@@ -55,7 +55,7 @@ class Facts:
         asked: when the question was asked: ``before``, ``after`` the results were there, or empty for no question.
         earlier: ids of other sweeps of the same configurations that ended before this one began.
         followups: the sweeps that tested its result again.
-        repeats: what others got who ran its first configuration again.
+        repeats: runs of its first configuration by other people.
         diff_kept: whether the changes that were not committed are kept with the runs.
     """
 
@@ -72,7 +72,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Repeat:
-    """A run that somebody else gave again.
+    """A run that somebody else repeated.
 
     Attributes:
         by: who.
@@ -149,8 +149,10 @@ def _test_data(facts: Facts) -> Check:
 
 
 def _question(facts: Facts) -> Check:
-    words = ASKED.get(facts.asked, "no question asked")
-    return Check("question", State.HOLDS if facts.asked == "before" else State.MISSING, words)
+    if facts.asked == "before":
+        return Check("question", State.HOLDS, ASKED["before"])
+    late = f": it was {ASKED['after']}" if facts.asked else ""
+    return Check("question", State.MISSING, f"a question before any run{late}")
 
 
 def _looks(facts: Facts) -> Check:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mnist_exp.base.errors import ConfigError, StoreError
 from mnist_exp.review import record
-from mnist_exp.review.block import who
+from mnist_exp.review.block import and_why, who
 from mnist_exp.review.decision import State
 from mnist_exp.review.record import Event, Kind
 from mnist_exp.review.review import present_decision
@@ -26,7 +26,8 @@ from mnist_exp.tracking.protocols import Backend
 HOLDS, DOES_NOT_HOLD, CANNOT_TELL = 0, 1, 2
 """Exit codes of a check."""
 
-_SEAL = re.compile(r"\n<!-- review-event ([A-Za-z0-9+/=]*) -->\s*\Z")
+_EVENT = r"\n<!-- review-event ([A-Za-z0-9+/=]*) -->"
+_SEAL = re.compile(rf"{_EVENT}\s*\Z")
 _LARGEST = 200_000_000  # bytes of a report; plotly and thousands of runs take some ten million
 
 
@@ -68,6 +69,8 @@ def check(file: Path, backend: Backend | None, why_no_store: str = "") -> Findin
     """
     page = _read(file)
     found = _SEAL.search(page)
+    if found is None and re.search(_EVENT, page):
+        return Finding(DOES_NOT_HOLD, ("this report was changed: something follows the decision at its end",))
     if found is None:
         return Finding(CANNOT_TELL, ("this report carries no decision: it was made before one, or lost its end",))
     event = _event(found[1])
@@ -89,7 +92,7 @@ def _without_store(event: Event, signed_by: str, reason: str, why: str) -> Findi
     if not signed_by:
         kind = "signed by a key that is not known here" if event.signature else "not signed"
         return Finding(CANNOT_TELL, (f"cannot tell: it is {kind}{reason}, and the store does not tell: {why}",))
-    words = f"untouched: {_decided(event)} by {event.by}, signed by {signed_by}"
+    words = f"untouched: {_decided(event)}, signed by {signed_by}{and_why(event)}"
     code = HOLDS if event.kind is Kind.APPROVE else DOES_NOT_HOLD
     return Finding(code, (words, f"whether it still holds, the store would tell: {why}"))
 
@@ -108,7 +111,7 @@ def _with_store(backend: Backend, event: Event, signed_by: str, reason: str) -> 
         return Finding(DOES_NOT_HOLD, (f"the record in the store is damaged: {kept.problem}",))
     if record.serialized(event) not in map(record.serialized, kept.events):
         return Finding(DOES_NOT_HOLD, ("the store does not have this decision",))
-    untouched = f"untouched: {_decided(event)} by {event.by}{signature}"
+    untouched = f"untouched: {_decided(event)}{signature}{and_why(event)}"
     now = present_decision(backend, sweep, kept)
     holds = now.state is State.APPROVED and event.kind is Kind.APPROVE
     if holds and event.content.get("digest") == (now.event.content.get("digest") if now.event else None):
@@ -118,7 +121,7 @@ def _with_store(backend: Backend, event: Event, signed_by: str, reason: str) -> 
 
 
 def _decided(event: Event) -> str:
-    return "approved" if event.kind is Kind.APPROVE else "rejected"
+    return f"{'approved' if event.kind is Kind.APPROVE else 'rejected'} by {event.by}"
 
 
 def _event(text: str) -> Event | None:
@@ -132,7 +135,7 @@ def _read(file: Path) -> str:
     try:
         if file.stat().st_size > _LARGEST:
             raise ConfigError(f"{file} must be a report: at most {_LARGEST:,} bytes")
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")  # mail programs add a mark
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -48,8 +48,8 @@ class Decision:
 def decide(record: ReviewRecord, content: Content, runs: Sequence[Record], author: str) -> Decision:
     """Read what was decided of a sweep.
 
-    The last decision of each person counts, if it was given for the present content. A rejection outweighs approvals;
-    an approval without a signature takes no signed rejection back.
+    The last decision of each person counts, if it was given for the present content. A rejection outweighs approvals.
+    Of several approvals, the last of those counts that were not given despite something; if all were, the last.
 
     Args:
         record: its events.
@@ -61,16 +61,17 @@ def decide(record: ReviewRecord, content: Content, runs: Sequence[Record], autho
         return Decision(State.BROKEN, None, record.problem, author)
     decisions = [each for each in record.events if each.kind in (Kind.APPROVE, Kind.REJECT)]
     given = [each for each in decisions if each.content.get("digest") == content.digest]
-    last: dict[str, Event] = {}
+    present: list[Event] = []
     for each in given:
-        if not (each.by in last and _is_weaker(each, last[each.by])):
-            last[each.by] = each
-    present = [each for each in given if last[each.by] is each]
+        before = next((other for other in present if _is_by_same(each, other)), None)
+        if before is None or not _is_weaker(each, before):
+            present = [other for other in present if other is not before] + [each]
     rejections = [each for each in present if each.kind is Kind.REJECT]
     if rejections:
         return Decision(State.REJECTED, rejections[-1], "", _turn(record, author, after=author))
     if present:
-        return Decision(State.APPROVED, present[-1], "", _turn(record, author, after=NOBODY))
+        approval = ([each for each in present if not each.despite] or present)[-1]
+        return Decision(State.APPROVED, approval, "", _turn(record, author, after=NOBODY))
     approvals = [each for each in decisions if each.kind is Kind.APPROVE]
     if approvals:
         reason = changes(approvals[-1].content, content, runs)
@@ -78,10 +79,24 @@ def decide(record: ReviewRecord, content: Content, runs: Sequence[Record], autho
     return Decision(State.OPEN, None, "", _turn(record, author, after=author if decisions else NOBODY))
 
 
+def _is_by_same(one: Event, other: Event) -> bool:
+    return Person.parse(one.by).is_same(Person.parse(other.by))
+
+
 def _is_weaker(approval: Event, rejection: Event) -> bool:
-    """Return whether an approval cannot take back a rejection: anybody may claim the name of who signed that."""
-    kinds = (approval.kind, rejection.kind) == (Kind.APPROVE, Kind.REJECT)
-    return kinds and bool(rejection.signature) and not approval.signature
+    """Return whether an approval cannot take back a rejection by the same name: anybody may claim a name.
+
+    A signed one is taken back by the same key, or by another of the same signer; that of a login by a login.
+    """
+    if (approval.kind, rejection.kind) != (Kind.APPROVE, Kind.REJECT):
+        return False
+    if (signed := rejection.verified()) is None:
+        return rejection.is_login and not approval.is_login
+    again = approval.verified()
+    if again is None:
+        return True
+    is_same_signer = bool(signed.signer) and signed.signer == again.signer
+    return not is_same_signer and (not signed.key or signed.key != again.key)
 
 
 def _turn(record: ReviewRecord, author: str, *, after: str) -> str:

@@ -62,13 +62,15 @@ def followups(backend: Backend, sweep: Record, result: Comparison | None) -> lis
 
 
 def _judged(backend: Backend, later: Record, result: Comparison) -> FollowUp:
+    assert result.first is not None
     runs = queries.children(backend, later.run_id)
+    if len({run.tags.get("dataset.digest") for run in [*runs, *result.first.finished]}) > 1:
+        return FollowUp(later.run_id, Outcome.UNDECIDED, f"{later.run_id[:4]} ran on other data")
     try:
         epochs = frames.epochs_frame(backend, [run.run_id for run in runs])
         again = compare(runs, epochs, measure(OBJECTIVE), worth=result.verdicts.worth)
     except ConfigError as error:
         return FollowUp(later.run_id, Outcome.UNDECIDED, f"{later.run_id[:4]} says nothing: {error}")
-    assert result.first is not None
     chosen = samples.config_of(result.first.finished[0])
     row = next((each for each in again.rows if each.finished and samples.config_of(each.finished[0]) == chosen), None)
     if row is None or row.spread is None or result.first.spread is None:
@@ -96,20 +98,24 @@ def _outcome(again: Comparison, result: Comparison, chosen: Row) -> Outcome:
     return Outcome.CONFIRMED if len(best) == 1 else Outcome.UNDECIDED
 
 
-def check_followed(backend: Backend, given: str, jobs: Sequence[Mapping[str, str]]) -> str:
+def check_followed(backend: Backend, given: str, jobs: Sequence[Mapping[str, str]], data: str) -> str:
     """Check that a sweep may follow another one; return the whole id of that.
 
     Args:
         backend: the store.
         given: the first letters of an id, 4 at least.
         jobs: the params of the new sweep's runs.
+        data: the digest of their data.
 
     Raises:
-        ConfigError: there is no such sweep, its configurations are others, or a replicate took part in choosing.
+        ConfigError: there is no such sweep, its data or configurations are not these, or a replicate took part in
+            choosing.
         StoreError: the store cannot be asked.
     """
     sweep = queries.one_sweep(backend, "follows", given)
     runs, _ = queries.runs_looked_at(backend, sweep)
+    if data not in {run.tags.get("dataset.digest") for run in runs}:
+        raise ConfigError.rule("follows", "must be the id of a sweep that learned from the same data", given)
     there = {samples.config_of(run) for run in runs}
     configs = set(map(samples.configuration, jobs))
     if configs != there:

@@ -115,6 +115,8 @@ def promote(backend: Backend, review: Review, *, despite: str = "", by: str) -> 
     versions, finished = champion.settle(backend.uri, name, identity)
     former = champion.champion_of(versions)
     against, other = _against(backend, result, row, former)
+    if former is None and (left := [each for each in versions if champion.SINCE in each.tags]):
+        other = [f"no version has the alias champion: version {left[0].number} was the last to have it"]
     overrode = (*own, *other)
     if overrode and not despite:
         raise _refusal(review, overrode)
@@ -281,7 +283,7 @@ def _description(tags: Mapping[str, str]) -> str:
         "Mean": tags["mean"],
         "Against the champion before": tags.get("against", ""),
         "Approved by": tags.get("approved.by", "nobody"),
-        "Approved although checks failed": tags.get("approved.despite", ""),
+        "Approved despite objections": tags.get("approved.despite", ""),
         "Promoted by": tags["by"],
         "Promoted despite": tags.get("overrode", ""),
         "Reason": tags.get("despite", ""),

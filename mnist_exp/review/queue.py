@@ -121,7 +121,7 @@ def seconds(text: str) -> float:
     """Return the length of a time span such as ``7d``, ``12h`` or ``90m``, in seconds.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not one.
     """
     found = re.fullmatch(r"(\d{1,6})([mhdw])", text.strip())
     if found is None:

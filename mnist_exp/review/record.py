@@ -1,6 +1,6 @@
 """The record of a review: events in write-once params of the sweep's parent run, each chained to the one before.
 
-The params are ``review.0000``, ``review.0001``, ... MLflow never changes a param, so whoever writes a number first has
+The params are ``review.0000``, ``review.0001``, ... MLflow never changes a param, so the first who writes a number has
 it, and two people who write at once both find a number. An event is JSON with the digest of the event before it: one
 that was changed or taken out in the store's database breaks the chain.
 """
@@ -25,7 +25,7 @@ from mnist_exp.review.signature import State, Verified, sign, verify
 from mnist_exp.tracking.protocols import INFINITE, Backend, Record
 
 LONGEST = 5500
-"""Characters of an event; MLflow cuts a param at 6,000 without a word."""
+"""Characters of an event; MLflow silently cuts a param at 6,000."""
 
 _NAME = re.compile(r"review\.([0-9]{4}|[1-9][0-9]{4,})")  # one name for each number: another would hide an event
 _ATTEMPTS = 200  # at finding a free number, each after another person took one
@@ -56,7 +56,7 @@ class Event:
         id: random, so that an event that was sent twice is known.
         by: who: a login, or a name and address that nobody checked (``is_login``).
         at_ms: when, by the clock of the machine it was written on: milliseconds since 1970.
-        text: what was said.
+        text: what the person wrote.
         to: whom the review was asked of.
         content: of an approval or rejection, what it is for: the fields of ``content.Content``.
         despite: of an approval, why it was given although checks failed; ``failed`` names these.
@@ -131,14 +131,14 @@ def read(sweep: Record) -> ReviewRecord:
     before = ""
     for number in range(len(texts)):
         if number not in texts:
-            return ReviewRecord(tuple(events), f"event {number} is missing from its record")
+            return ReviewRecord(tuple(events), f"{_name(number)} of its record is missing")
         if (event := parse(texts[number])) is None:
-            return ReviewRecord(tuple(events), f"event {number} of its record cannot be read")
+            return ReviewRecord(tuple(events), f"{_name(number)} of its record cannot be read")
         if event.before != before or event.sweep != sweep.run_id:
-            return ReviewRecord(tuple(events), f"event {number} of its record does not follow from the one before it")
+            return ReviewRecord(tuple(events), f"{_name(number)} of its record does not follow from the one before it")
         verified = event.verified()
         if verified is not None and verified.state is State.INVALID:
-            return ReviewRecord(tuple(events), f"event {number} of its record: {verified.reason}")
+            return ReviewRecord(tuple(events), f"{_name(number)} of its record: {verified.reason}")
         events.append(event)
         before = _digest(texts[number])
     head = f"{len(events)} {before}" if events else ""
@@ -150,12 +150,12 @@ def read(sweep: Record) -> ReviewRecord:
             words = "the last event of its record is" if lost == 1 else f"the last {lost} events of its record are"
             return ReviewRecord(tuple(events), f"{words} missing")
         if count and _digest(texts[count - 1]) != digest:
-            return ReviewRecord(tuple(events), f"event {count - 1} of its record was changed")
+            return ReviewRecord(tuple(events), f"{_name(count - 1)} of its record was changed")
     return ReviewRecord(tuple(events), head=head)
 
 
 def append(backend: Backend, event: Event) -> Record:
-    """Append an event to the record of its sweep, after those that others append meanwhile; signed if git signs.
+    """Append an event to the record of its sweep, after those that are appended meanwhile; signed if git signs.
 
     Args:
         backend: the store.
@@ -177,9 +177,9 @@ def append(backend: Backend, event: Event) -> Record:
         text = serialized(own)
         if len(text) > LONGEST:
             raise ConfigError(f"the text must be {len(text) - LONGEST:,} characters shorter: MLflow would cut its end")
-        if backend.write_once(event.sweep, f"review.{len(record.events):04d}", text):
+        if backend.write_once(event.sweep, _name(len(record.events)), text):
             return backend.find(event.sweep)
-    raise StoreError(f"the review of {event.sweep[:8]} could not be written: others wrote {_ATTEMPTS} events meanwhile")
+    raise StoreError(f"the review of {event.sweep[:8]} could not be written: {_ATTEMPTS} events were added meanwhile")
 
 
 def _fitting(event: Event) -> Event:
@@ -196,7 +196,7 @@ def serialized(event: Event) -> str:
 
 
 def parse(text: str) -> Event | None:
-    """Return the event that a text is, which may be anything, such as the end of a report; None if it is none."""
+    """Return the event that a text is, which may be anything, such as the end of a report; None if it is not one."""
     try:
         fields = json.loads(text)
         fields["kind"], fields["failed"] = Kind(fields["kind"]), tuple(fields.get("failed", ()))
@@ -221,6 +221,11 @@ def _is_sound(event: Event) -> bool:
         and type(content.get("runs", 0)) is int
         and all(isinstance(each, str) for each in (content.get("digest", ""), content.get("each", ""), *parts.values()))
     )
+
+
+def _name(number: int) -> str:
+    """Return the name of an event's param."""
+    return f"review.{number:04d}"
 
 
 def _digest(text: str) -> str:

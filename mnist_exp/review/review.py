@@ -191,7 +191,7 @@ def _earlier(backend: Backend, sweep: Record, planned: Sequence[Record]) -> list
     same = backend.search(f"tags.`sweep.configurations` = '{own}'")
     before = same[: next((at for at, each in enumerate(same) if each.run_id in chain), 0)]
     same_data = [each for each in before if not _changed("fingerprint.data", sweep.tags, each.tags)]
-    return [each.run_id for each in same_data if each.status == "FINISHED"]
+    return [each.run_id for each in same_data if each.status != "RUNNING" and "conclusion" in each.tags]
 
 
 def _repeats(backend: Backend, sweep: Record, result: Comparison | None) -> list[Repeat]:
@@ -228,8 +228,10 @@ def since(backend: Backend, review: Review) -> tuple[Record, list[str]] | None:
     own = review.sweep
     marked = backend.search("tags.kind = 'sweep' AND tags.review LIKE 'approved%'")
     others = [each for each in marked if each.run_id != own.run_id and each.experiment_id == own.experiment_id]
-    approved = [each for each in others if (each.ended_ms or 0) <= (own.ended_ms or 2**62)]
-    return (approved[-1], differences(approved[-1], own)) if approved else None
+    earlier = [each for each in others if (each.ended_ms or 0) <= (own.ended_ms or 2**62)]
+    approved = (each for each in reversed(earlier) if present_decision(backend, each).state is State.APPROVED)
+    last = next(approved, None)  # the tag is an index: the record says whether it holds
+    return (last, differences(last, own)) if last else None
 
 
 def differences(before: Record, now: Record) -> list[str]:

@@ -12,7 +12,7 @@ import os
 import shlex
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -54,11 +54,13 @@ class Verified:
             who made it; INVALID if it is not a signature of this text.
         signer: the principal that ``allowed_signers`` names for the key; empty unless VERIFIED.
         reason: why it is not VERIFIED, on one line; empty if it is.
+        key: the fingerprint of the key that made it; empty if that cannot be told.
     """
 
     state: State
     signer: str = ""
     reason: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,8 @@ def verify(text: str, signature: str) -> Verified:
             return Verified(State.UNKNOWN, reason=_reason(f"the signature cannot be checked: {done.reason}"))
         if done.code != 0:
             return Verified(State.INVALID, reason=_reason(f"the text or its signature was changed: {done.reason}"))
-        return _signer(text, file, key=done.output.strip().rpartition(" ")[2])
+        key = done.output.strip().rpartition(" ")[2]
+        return replace(_signer(text, file, key), key=key)
 
 
 def _signer(text: str, file: Path, key: str) -> Verified:

@@ -35,6 +35,9 @@ _err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 # About the number of lines for the epochs of a run if no terminal shows a progress bar.
 _PLAIN_LINES = 10
 
+WIDE = 100
+"""Characters of a terminal that has room for tables with two columns of prose."""
+
 _LONGEST_LINK = 40_000  # characters: the comparison of a thousand runs names each of them
 
 
@@ -241,6 +244,11 @@ def answer(question: str, sentences: "Sequence[str]") -> None:
     out.print(f"[bold]{shown(question)}[/]", soft_wrap=True)
     for sentence in sentences:
         out.print(f"  {shown(sentence)}", soft_wrap=True)
+
+
+def decision(headline: str) -> None:
+    """Print what was decided of a sweep."""
+    out.print(shown(headline), soft_wrap=True)
 
 
 def sweeps_wait(count: int) -> None:

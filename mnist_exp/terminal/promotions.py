@@ -5,14 +5,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
+from rich.console import JustifyMethod
 from rich.table import Table
 
-from mnist_exp.terminal.messages import out, shown, warning
+from mnist_exp.terminal.messages import WIDE, out, shown, warning
 
 if TYPE_CHECKING:
     from mnist_exp.review.champion import Rollback
     from mnist_exp.review.promotion import Promotion
     from mnist_exp.tracking.mlflow.registry import Version
+
+_LONGEST_LABEL = 60  # characters of a configuration in the list; --format json has all
 
 
 def promoted(done: "Promotion", uri: str) -> None:
@@ -57,20 +60,25 @@ def rolled_back(done: "Rollback", uri: str) -> None:
 
 
 def history(versions: "Sequence[Version]") -> None:
-    """Print the versions of a registered model, newest first."""
+    """Print the versions of a registered model, newest first; in a narrow terminal what is special below each."""
+    is_narrow = out.is_terminal and out.width < WIDE
     table = Table(title=shown(versions[0].name), title_justify="left", title_style="bold", box=SIMPLE_HEAD)
-    for heading in ("version", "champion since", "configuration", "model", "mean", "by", ""):
-        table.add_column(heading, justify="right" if heading == "version" else "left", overflow="fold")
+    for heading in ("version", "since", "configuration", "model", "mean", "by", *([] if is_narrow else [""])):
+        is_prose = heading in ("configuration", "")
+        justify: JustifyMethod = "right" if heading == "version" else "left"
+        table.add_column(heading, justify=justify, overflow="fold", no_wrap=not is_prose)
     for version in versions:
         tags = version.tags
+        label = shown(tags.get("configuration", "registered by hand"), _LONGEST_LABEL)
+        remark = shown(_remark(version, versions))
         table.add_row(
             str(version.number),
-            shown(tags.get("champion.since", "-")),
-            shown(tags.get("configuration", "registered by hand")),
+            shown(tags.get("champion.since", "-").partition(" ")[0]),
+            "\n".join(filter(None, [label, remark])) if is_narrow else label,
             shown(tags.get("replicate", "")),
             shown(tags.get("mean", "").partition(" ")[0]),
-            shown(tags.get("by", "")),
-            shown(_remark(version, versions)),
+            shown(tags.get("by", "").partition(" <")[0]),
+            *([] if is_narrow else [remark]),
             style="bold" if version.is_champion else None,
         )
     out.print(table)
@@ -88,6 +96,8 @@ def _remark(version: "Version", versions: "Sequence[Version]") -> str:
         parts.append(f"rollback to {tags[champion.REPEATS]}" + (f": {tags['reason']}" if "reason" in tags else ""))
     if "despite" in tags:
         parts.append(f"despite: {tags['despite']}")
+    if "approved.despite" in tags:
+        parts.append(f"approved despite: {tags['approved.despite']}")
     return "; ".join(parts)
 
 

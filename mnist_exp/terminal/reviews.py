@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from mnist_exp.base.text import time_span
-from mnist_exp.terminal.messages import command_name, out, shown
+from mnist_exp.terminal.messages import WIDE, command_name, out, shown
 
 if TYPE_CHECKING:
     from mnist_exp.review.copy import Finding
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from mnist_exp.tracking.protocols import Record
 
 _WIDTH = 80
-_MOST_EVENTS = 12  # of the talk; --format json has all
+_MOST_EVENTS, _LONGEST_EVENT = 12, 300  # of the talk, and characters of one; --format json has all
 _STATE_STYLES = {"approved": "green", "rejected": "red", "stale": "yellow", "broken": "red", "open": "dim"}
 
 
 def sweeps(lines: Sequence[Line], limit: int) -> None:
-    """Print the list of sweeps, one line each where the terminal is wide enough.
+    """Print the list of sweeps, one line each where the terminal is wide enough; else the answer below the question.
 
     Args:
         lines: the sweeps, newest first.
@@ -34,26 +34,32 @@ def sweeps(lines: Sequence[Line], limit: int) -> None:
     if not lines:
         out.print("No sweeps.")
         return
+    is_narrow = out.is_terminal and out.width < WIDE
     table = Table(box=SIMPLE_HEAD, width=min(out.width, 120) if out.is_terminal else None)
     for heading in ("id", "by", "when", "runs"):
         table.add_column(
             heading, justify="right" if heading in ("when", "runs") else "left", no_wrap=True, max_width=14
         )
-    table.add_column("question", overflow="fold", ratio=3 if out.is_terminal else None)
-    table.add_column("answer", overflow="fold", ratio=2 if out.is_terminal else None)
-    table.add_column("turn", no_wrap=True, max_width=18)
+    table.add_column(
+        "question, answer" if is_narrow else "question", overflow="fold", ratio=3 if out.is_terminal else None
+    )
+    if not is_narrow:
+        table.add_column("answer", overflow="fold", ratio=2 if out.is_terminal else None)
+    table.add_column("turn", overflow="fold", max_width=18)
     for line in lines[:limit]:
         state = line.decision.state
         turn = "[bold]YOU[/]" if line.is_yours else shown(_name(line.decision.turn))
         if state != "open":
-            turn = f"[{_STATE_STYLES[state]}]{state}[/]" + (f", {turn}" if line.decision.turn != "-" else "")
+            despite = " despite objections" if line.decision.event and line.decision.event.despite else ""
+            turn = f"[{_STATE_STYLES[state]}]{state}{despite}[/]" + (f", {turn}" if line.decision.turn != "-" else "")
+        question = shown(line.question.text) if line.question.text else "[dim](no question asked)[/]"
+        answer = shown(line.answer)
         table.add_row(
             line.sweep.run_id[:4],
             shown(line.by),
             "now" if line.at_ms is None else time_span(time.time() - line.at_ms / 1000),
             f"{line.finished}/{line.jobs}" if line.jobs else f"{line.finished}",
-            shown(line.question.text) if line.question.text else "[dim](no question asked)[/]",
-            shown(line.answer),
+            *([f"{question}\n{answer}"] if is_narrow else [question, answer]),
             turn,
         )
     out.print(table)
@@ -134,7 +140,7 @@ def _said(event: Event) -> str:
     text = ": ".join(filter(None, [f"{what}{despite}", event.text]))
     ago = time_span(time.time() - event.at_ms / 1000)
     who = _name(event.by) + block.who(event).removeprefix(event.by)
-    return f"[bold]{shown(who)}[/] [dim]{ago} ago[/]  {shown(text)}"
+    return f"[bold]{shown(who)}[/] [dim]{ago} ago[/]  {shown(text, _LONGEST_EVENT)}"
 
 
 def _name(turn: str) -> str:
@@ -165,7 +171,7 @@ def next_commands(found: Review, *, is_author: bool) -> list[str]:
         if not found.question.text:
             commands.append(f'{own} --question "..."')
         if not is_author and found.state != "rejected":
-            commands.append(f'{own} --approve -m "..."   (--reject, --comment)')
+            commands.append(f'{own} --approve -m "..."')
         elif is_author and found.decision.turn in ("-", found.author):
             commands.append(f"{own} --ask NAME")
     promoted = any(each.kind is Kind.PROMOTE for each in found.record.events)

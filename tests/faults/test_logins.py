@@ -104,7 +104,7 @@ def test_who_decides_is_the_login(give: Give, with_logins: str, tmp_path: Path) 
     assert (refused.code, "does not let this user write" in refused.err) == (2, True)
     assert "cannot be approved: too few replicates" in give("bob", "review", sweep, "--approve").err
     approved = give("bob", "review", sweep, "--approve", "--despite", "a demo")
-    assert "APPROVED despite failing checks by bob (login)" in re.sub(r"\s+", " ", approved.out)
+    assert "APPROVED despite objections by bob (login)" in re.sub(r"\s+", " ", approved.out)
     assert give("rita", "review", sweep, "--check").code == 0, "who may only read can check"
     talk = json.loads(give("rita", "review", sweep, "--format", "json").out)
     assert "hello" not in json.dumps(talk)

@@ -68,7 +68,7 @@ class Sweeps:
         own = {
             **{"kind": "sweep", "sweep.keys": "model.units, replicate", "command": COMMAND, "sweep.author": author},
             **{"sweep.jobs": str(len(accuracies) * len(numbers)), "git.commit": COMMIT, "mlflow.user": "ann"},
-            **{"sweep.configurations": samples.configurations_digest(configs), **(tags or {})},
+            **{"sweep.configurations": samples.configurations_digest(configs), "conclusion": "judged", **(tags or {})},
         }
         experiment = self.backend.experiment("mnist")
         parent = client.create_run(experiment, tags=own, run_name="model.units × replicate").info

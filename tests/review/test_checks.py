@@ -7,6 +7,7 @@ import pytest
 
 from mnist_exp.review.actions import Reviewer
 from mnist_exp.review.checks import Check, State, failing
+from mnist_exp.review.person import Person
 from mnist_exp.review.review import since
 from mnist_exp.tracking.protocols import Record
 from review.conftest import ALIKE, BOB, CLEAR, COMMIT, Sweeps
@@ -121,9 +122,12 @@ def test_a_question_that_was_asked_later_is_missing_as_is_one_that_was_not(
     sweeps: Sweeps, by: Callable[[str], Reviewer]
 ) -> None:
     sweep = sweeps.make(numbers=range(2))
-    assert check(sweeps, sweep, "question") == (MISSING, "no question asked")
+    assert check(sweeps, sweep, "question") == (MISSING, "a question before any run")
     by(BOB).question(sweeps.review(sweep), "does width matter?", 0.01)
-    assert check(sweeps, sweep, "question") == (MISSING, "asked when results had been seen")
+    assert check(sweeps, sweep, "question") == (
+        MISSING,
+        "a question before any run: it was asked when results had been seen",
+    )
     assert sweeps.review(sweep).comparison is not None
     assert sweeps.review(sweep).question.worth == 0.01
 
@@ -190,7 +194,9 @@ def test_only_what_fails_keeps_a_sweep_from_being_approved() -> None:
 
 def test_what_changed_since_the_last_approved_sweep_is_listed(alone: Sweeps) -> None:
     assert since(alone.backend, alone.review(alone.make({}, []))) is None
-    before = alone.make({}, [], tags={"review": "approved 1f2e3d4c, 16 runs", "version.keras": "3.13"})
+    before = alone.make(CLEAR, [0], tags={"version.keras": "3.13"})
+    Reviewer(alone.backend, Person.parse(BOB)).approve(alone.review(before), "", despite="one replicate is enough here")
+    alone.make({}, [], tags={"review": "approved 1f2e3d4c, 16 runs"})  # by nobody: the record decides, not the tag
     keys = "model.units, optimizer.lr, replicate"
     now = alone.make(CLEAR, [0], tags={"sweep.keys": keys, "git.commit": "9" * 40, "version.keras": "3.14"})
     found = since(alone.backend, alone.review(now))

@@ -214,7 +214,7 @@ class TestHostileText:
             sweep.run_id: "broken",
             sound.run_id: "open",
         }
-        assert "BROKEN: event 0 of its record cannot be read" in own.review(sweep.run_id).out
+        assert "BROKEN: review.0000 of its record cannot be read" in own.review(sweep.run_id).out
         assert own.review(sweep.run_id, "--check").code == 1
 
     def test_a_sweep_with_numbers_that_are_none_is_listed(self, own: Desk) -> None:

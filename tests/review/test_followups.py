@@ -96,44 +96,52 @@ def jobs(units: Sequence[int], numbers: Sequence[int]) -> list[dict[str, str]]:
     ]
 
 
+DATA = "c6558067"
+
+
 class TestBeforeItBegins:
     def test_the_same_configurations_with_new_replicates_may_follow(self, sweeps: Sweeps) -> None:
         sweep = sweeps.make()
         for given in (sweep.run_id, sweep.run_id[:12]):
-            assert check_followed(sweeps.backend, given, jobs([4, 10], FRESH)) == sweep.run_id
+            assert check_followed(sweeps.backend, given, jobs([4, 10], FRESH), DATA) == sweep.run_id
 
     @pytest.mark.parametrize(("units", "both"), [([4], 1), ([4, 10, 20], 2), ([5, 11], 0)])
     def test_other_configurations_may_not(self, sweeps: Sweeps, units: list[int], both: int) -> None:
         sweep = sweeps.make()
         words = f"same configurations: it has 2, this one {len(units)}, and {both} are in both"
         with pytest.raises(ConfigError, match=words):
-            check_followed(sweeps.backend, sweep.run_id, jobs(units, FRESH))
+            check_followed(sweeps.backend, sweep.run_id, jobs(units, FRESH), DATA)
+
+    def test_other_data_may_not(self, sweeps: Sweeps) -> None:
+        sweep = sweeps.make()
+        with pytest.raises(ConfigError, match="must be the id of a sweep that learned from the same data"):
+            check_followed(sweeps.backend, sweep.run_id, jobs([4, 10], FRESH), "another")
 
     def test_replicates_that_took_part_in_choosing_may_not(self, sweeps: Sweeps) -> None:
         sweep = sweeps.make()
         with pytest.raises(ConfigError, match=r"such as replicate=range\(8,18\): 2 of 10 did, in the sweep"):
-            check_followed(sweeps.backend, sweep.run_id, jobs([4, 10], range(6, 16)))
+            check_followed(sweeps.backend, sweep.run_id, jobs([4, 10], range(6, 16)), DATA)
 
     def test_a_replicate_is_known_by_its_seeds_not_by_its_number(self, sweeps: Sweeps) -> None:
         sweep = sweeps.make()
         renamed = [{**job, "replicate": "99"} for job in jobs([4, 10], [3])]
         with pytest.raises(ConfigError, match="must name replicates that took no part in choosing"):
-            check_followed(sweeps.backend, sweep.run_id, renamed)
+            check_followed(sweeps.backend, sweep.run_id, renamed, DATA)
 
     def test_replicates_of_an_earlier_look_took_part_too(self, sweeps: Sweeps) -> None:
         first = sweeps.make(tags={"looks": "true"})
         second = sweeps.make(numbers=range(8, 12), tags={"looks": first.run_id})
         with pytest.raises(ConfigError, match=r"range\(12,16\)"):
-            check_followed(sweeps.backend, second.run_id, jobs([4, 10], range(4)))
+            check_followed(sweeps.backend, second.run_id, jobs([4, 10], range(4)), DATA)
 
     def test_an_id_that_is_none_or_of_several_is_refused(self, alone: Sweeps) -> None:
         ids = [alone.make({}, []).run_id for _ in range(17)]
         shared = next(each[0] for each in ids if [other[0] for other in ids].count(each[0]) > 1)
         with pytest.raises(ConfigError, match=r"must be the id of one sweep, and \d+ sweeps have that id"):
-            check_followed(alone.backend, shared, [])
+            check_followed(alone.backend, shared, [], DATA)
         for given in ("0" * 32, "x'--", ""):
             with pytest.raises(ConfigError, match="follows must be the id of one sweep, and no sweep has that id"):
-                check_followed(alone.backend, given, [])
+                check_followed(alone.backend, given, [], DATA)
 
     def test_a_run_and_a_deleted_sweep_are_no_sweep(self, sweeps: Sweeps) -> None:
         sweep = sweeps.make(numbers=range(1))
@@ -141,7 +149,7 @@ class TestBeforeItBegins:
         sweeps.backend.client.delete_run(sweep.run_id)
         for given in (run, sweep.run_id):
             with pytest.raises(ConfigError, match="no sweep has that id"):
-                check_followed(sweeps.backend, given, jobs([4, 10], FRESH))
+                check_followed(sweeps.backend, given, jobs([4, 10], FRESH), DATA)
 
     def test_the_params_of_a_real_job_are_those_that_its_run_has(self, sweeps: Sweeps, composed: Any) -> None:
         def config(units: int, replicate: int) -> RunConfig:
@@ -150,8 +158,8 @@ class TestBeforeItBegins:
 
         sweep = sweeps.make({}, [])
         for units in (4, 10):
-            tags = {"kind": "run", "mlflow.parentRunId": sweep.run_id}
+            tags = {"kind": "run", "mlflow.parentRunId": sweep.run_id, "dataset.digest": DATA}
             run = sweeps.backend.client.create_run(sweep.experiment_id, tags=tags).info.run_id
             sweeps.backend.tracker(run).log_params(config(units, 0).params())
         fresh = [as_text(config(units, 1).params()) for units in (4, 10)]
-        assert check_followed(sweeps.backend, sweep.run_id, fresh) == sweep.run_id
+        assert check_followed(sweeps.backend, sweep.run_id, fresh, DATA) == sweep.run_id

@@ -89,15 +89,17 @@ class TestTampering:
 
     def test_an_event_that_was_changed_breaks_the_chain(self, sweeps: Sweeps, sweep: Record) -> None:
         text = self.headed(sweeps, sweep).params["review.0001"].replace("two", "2")
-        assert self.change(sweeps, sweep, 1, text) == ("event 2 of its record does not follow from the one before it")
+        assert self.change(sweeps, sweep, 1, text) == (
+            "review.0002 of its record does not follow from the one before it"
+        )
 
     def test_the_last_event_that_was_changed_is_found_by_the_tag(self, sweeps: Sweeps, sweep: Record) -> None:
         text = self.headed(sweeps, sweep).params["review.0002"].replace("three", "3")
-        assert self.change(sweeps, sweep, 2, text) == "event 2 of its record was changed"
+        assert self.change(sweeps, sweep, 2, text) == "review.0002 of its record was changed"
 
     def test_an_event_that_was_removed_is_missed(self, sweeps: Sweeps, sweep: Record) -> None:
         self.headed(sweeps, sweep)
-        assert self.remove(sweeps, sweep, 1) == "event 1 is missing from its record"
+        assert self.remove(sweeps, sweep, 1) == "review.0001 of its record is missing"
 
     def test_the_last_events_that_were_removed_are_missed(self, sweeps: Sweeps, sweep: Record) -> None:
         self.headed(sweeps, sweep)
@@ -114,7 +116,7 @@ class TestTampering:
         sweeps.backend.write_once(sweep.run_id, "review.0000", other.params["review.0000"])
         kept = read(sweeps.backend.find(sweep.run_id))
         assert kept.events == ()
-        assert kept.problem == "event 0 of its record does not follow from the one before it"
+        assert kept.problem == "review.0000 of its record does not follow from the one before it"
 
     def test_an_event_under_a_second_name_hides_none(self, sweeps: Sweeps, sweep: Record) -> None:
         """``review.00002`` is another param, which MLflow lets anybody write."""
@@ -128,7 +130,9 @@ class TestTampering:
         self.headed(sweeps, sweep)
         self.remove(sweeps, sweep, 1)
         before = sweeps.backend.find(sweep.run_id).params
-        with pytest.raises(StoreError, match="nothing can be added to the review of .*: event 1 is missing"):
+        with pytest.raises(
+            StoreError, match="nothing can be added to the review of .*: review.0001 of its record is missing"
+        ):
             append(sweeps.backend, comment(sweep, "four"))
         assert sweeps.backend.find(sweep.run_id).params == before
 
@@ -248,5 +252,5 @@ def test_others_who_are_always_first_end_in_one_line(
 ) -> None:
     monkeypatch.setattr(record, "_ATTEMPTS", 2)
     monkeypatch.setattr(type(sweeps.backend), "write_once", lambda *_: False)
-    with pytest.raises(StoreError, match="could not be written: others wrote 2 events meanwhile"):
+    with pytest.raises(StoreError, match="could not be written: 2 events were added meanwhile"):
         append(sweeps.backend, comment(sweep, "fine"))

@@ -134,9 +134,15 @@ class TestFiles:
 
     def test_a_report_that_lost_its_end_cannot_tell(self, sweeps: Sweeps, report: Path) -> None:
         page = report.read_bytes()
-        for end in (page[:-40], page + b"<p>and more</p>", page[: len(page) // 2], b""):
+        for end in (page[:-40], page[: len(page) // 2], b""):
             report.write_bytes(end)
             assert check(report, sweeps.backend).code == CANNOT_TELL
+
+    def test_a_report_that_something_was_added_to_was_changed(self, sweeps: Sweeps, report: Path) -> None:
+        report.write_bytes(report.read_bytes() + b"<p>and more</p>")
+        found = check(report, sweeps.backend)
+        assert found.code == DOES_NOT_HOLD
+        assert found.sentences == ("this report was changed: something follows the decision at its end",)
 
     def test_a_report_of_before_a_decision_cannot_tell(self, sweeps: Sweeps, tmp_path: Path) -> None:
         (tmp_path / "report.html").write_text("<html></html>\n")

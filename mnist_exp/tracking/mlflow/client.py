@@ -27,6 +27,7 @@ _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databric
 _LOG_LEVELS = {
     "alembic": logging.WARNING,
     "mlflow": logging.WARNING,
+    "mlflow.store.db.utils": logging.CRITICAL,  # logs statements and tracebacks; the error is raised
     "mlflow.utils.environment": logging.ERROR,  # warns where an environment has no pip, as uv's have none
     "urllib3": logging.ERROR,  # logs every retry; the last failure is raised
 }
