@@ -201,7 +201,7 @@ def resume(plan: SweepPlan) -> str | None:
         journal = Journal(folder, new=True, patience_s=_RANKING_S)
     except Busy:
         raise StoreError(
-            f"the sweep {last.run_id} must have ended to be resumed: another process runs it now. Wait for its end"
+            f"the sweep {last.run_id} must have ended to be resumed: {journals.holder(folder)} runs it. Wait for it"
         ) from None
     try:
         parent = _lead(sweep, journal, opening)

@@ -1,5 +1,6 @@
 """A sweep that was not ranked, or whose parent run is gone, and one that another process is at work on."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -98,7 +99,9 @@ class TestSweep:
         # What its thread sends at some time, and what it is found by.
         open_backend(uri).tracker(run_id).set_tags({"sweep.command": sweeps._digest(["seed=1"]), **IDENTITY.tags()})
         monkeypatch.setattr(sweeps, "_RANKING_S", 0.01)
-        with pytest.raises(StoreError, match=f"the sweep {run_id} must have ended to be resumed: another process"):
+        with pytest.raises(
+            StoreError, match=f"the sweep {run_id} must have ended to be resumed: process {os.getpid()} since"
+        ):
             sweeps.resume(sweep_plan(uri, "mnist", ["seed"], [["seed=1"]], IDENTITY, ["seed=1"]))
         finalize.finalize(begun, interrupted=True)
 

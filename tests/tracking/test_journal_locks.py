@@ -16,7 +16,7 @@ from mnist_exp.tracking.spool.journal import Busy, Gone, Journal
 
 class TestHolding:
     def test_the_second_holder_gets_busy(self, journal: Journal) -> None:
-        with pytest.raises(Busy, match="in use by another process"):
+        with pytest.raises(Busy, match="in use by process"):
             Journal(journal.folder)
 
     def test_who_is_refused_changes_nothing(self, journal: Journal) -> None:

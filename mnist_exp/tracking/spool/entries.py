@@ -1,6 +1,7 @@
 """The entries of a journal: how each is written as a line, and how a file of them is read."""
 
 import json
+import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ VANISHED = "vanished"
 """The tag ``failure`` of a run whose process ended without closing it."""
 
 LINES = "journal.jsonl"
+LOCK = "lock"
 REFUSED = "refused"
 CHECKPOINT = "checkpoint.npz"
 """The file that training resumes from; written by training/checkpoint."""
@@ -164,6 +166,15 @@ def sent(folder: Path) -> tuple[int, str]:
         return 0, ""
     count, _, run_id = text.decode().partition(" ")
     return int(count), run_id
+
+
+def holder(folder: Path) -> str:
+    """Return ``process 4711 since 14:05 UTC``, which holds the journal in ``folder``; less if that is not known."""
+    try:
+        process, _, since_s = (folder / LOCK).read_text().partition(" ")
+        return f"process {int(process)} since {time.strftime('%H:%M UTC', time.gmtime(int(since_s)))}"
+    except (OSError, ValueError, OverflowError):
+        return "another process"
 
 
 def _line(text: bytes) -> bytes:

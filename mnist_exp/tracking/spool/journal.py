@@ -7,7 +7,7 @@
         files/          artifacts, under their SHA-256; a folder is a model
         sent            a checked line: number of entries that the store has, and its id of the run that has them
         refused         why the store rejected an entry permanently
-        lock            held by the process that writes or sends
+        lock            held by the process that writes or sends; its id, and since when
         reserve         64 KiB for final entries on a full disk
         checkpoint.npz  what training resumes from (training/checkpoint)
         opening         of a sweep: held by the process that gets or creates its parent run in the store
@@ -36,9 +36,9 @@ from mnist_exp.base import paths
 from mnist_exp.base.errors import StoreError
 from mnist_exp.tracking.protocols import Opening
 from mnist_exp.tracking.spool import entries
-from mnist_exp.tracking.spool.entries import CHECKPOINT, LINES, REFUSED, Entry, Reading, read
+from mnist_exp.tracking.spool.entries import CHECKPOINT, LINES, LOCK, REFUSED, Entry, Reading, holder, read
 
-__all__ = ["CHECKPOINT", "Busy", "Entry", "Gone", "Journal", "Reading", "read"]
+__all__ = ["CHECKPOINT", "Busy", "Entry", "Gone", "Journal", "Reading", "holder", "read"]
 
 # For final entries on a full disk: the tags and the traceback of a run that failed because of it.
 _RESERVE_BYTES = 64 * 1024
@@ -114,7 +114,7 @@ class Journal:
         self.folder = folder
         if not new and not (folder / LINES).exists():
             raise Gone(f"the journal {folder} is gone")
-        self._lock = FileLock(folder / "lock", timeout=patience_s, thread_local=False)
+        self._lock = FileLock(folder / LOCK, timeout=patience_s, thread_local=False)
         self._acquire(new)
         if not new and not (folder / LINES).exists():
             if not (folder / "claims").exists():
@@ -147,9 +147,11 @@ class Journal:
                 if new:
                     self.folder.mkdir(parents=True, exist_ok=True)
                 self._lock.acquire()
+                with suppress(OSError):
+                    (self.folder / LOCK).write_text(f"{os.getpid()} {int(time.time())}")
                 return
             except Timeout:
-                raise Busy(f"the journal {self.folder} is in use by another process") from None
+                raise Busy(f"the journal {self.folder} is in use by {holder(self.folder)}") from None
             except (FileNotFoundError, FileExistsError) as error:  # its holder deleted it between two system calls
                 if not new:
                     raise Gone(f"the journal {self.folder} is gone") from error
@@ -267,7 +269,7 @@ def _delete(folder: Path) -> None:
 
 def in_use(folder: Path) -> bool:
     """Whether a process holds the journal in ``folder``."""
-    return is_locked(folder / "lock")
+    return is_locked(folder / LOCK)
 
 
 def is_locked(file: Path) -> bool:
