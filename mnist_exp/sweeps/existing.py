@@ -1,20 +1,17 @@
 """What exists of a run already: finished, interrupted, replaced, or run by another process; and what changed since."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from mnist_exp.base.errors import RunFailed, StoreError
+from mnist_exp.base.errors import StoreError
 from mnist_exp.base.text import received
 from mnist_exp.config.overrides import as_text
 from mnist_exp.config.schema import RunConfig
 from mnist_exp.runs.job import PreparedJob
 from mnist_exp.runs.provenance import Fingerprint
 from mnist_exp.tracking import queries
-from mnist_exp.tracking.protocols import Record
+from mnist_exp.tracking.protocols import Record, Status
 from mnist_exp.tracking.spool import journal as journals
 
 # Params that are ignored when runs are compared: they say how the data were asked for, not which data they are.
@@ -41,65 +38,11 @@ class Existing:
     elsewhere: bool = False
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A job of a sweep that this process asked for.
-
-    Attributes:
-        is_ours: True if this process got it, False if another has it.
-        is_new: whether no process had it before.
-        failed_ms: when it last failed, in milliseconds since 1970; 0 if it did not.
-    """
-
-    is_ours: bool
-    is_new: bool
-    failed_ms: int = 0
-
-
-@contextmanager
-def claimed(parent: str, fingerprint: Fingerprint) -> Iterator[Claim]:
-    """Claim a job of the sweep with the key ``parent``; a failure within is noted for other processes."""
-    file = _claims(parent) / fingerprint.digest
-    is_new, lock = not file.exists(), FileLock(file, blocking=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        yield Claim(is_ours=False, is_new=False)
-        return
-    note = file.with_suffix(".failed")
-    try:
-        yield Claim(True, is_new, _written_ms(note))
-    except (RunFailed, StoreError):
-        note.touch()
-        raise
-    finally:
-        lock.release()
-
-
-def others_at_work(parent: str) -> bool:
-    """Return whether a process, such as a launcher's worker, is running a job of the sweep."""
-    folder = journals.root() / parent / "claims"
-    return any(journals.is_locked(file) for file in folder.glob("*") if file.suffix != ".failed")
-
-
 def failed_since(parent: str, time_ms: int) -> bool:
-    """Return whether a job of the sweep failed after that time, in milliseconds since 1970, in any process."""
-    notes = (journals.root() / parent / "claims").glob("*.failed")
-    return any(_written_ms(note) > time_ms for note in notes)
-
-
-def _written_ms(file: Path) -> int:
-    """Return when a file was written, in milliseconds since 1970; 0 if it does not exist."""
-    try:
-        return file.stat().st_mtime_ns // 1_000_000
-    except OSError:
-        return 0
-
-
-def _claims(parent: str) -> Path:
-    folder = journals.root() / parent / "claims"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    """Return whether a run of the sweep that waits on disk failed after that time, in milliseconds since 1970."""
+    of_it = (each for each in map(journals.read, journals.folders(journals.root())) if each.parent == parent)
+    ends = (each.ended for each in of_it if each.ended is not None)
+    return any(end.content.get("status") == Status.FAILED and end.time_ms > time_ms for end in ends)
 
 
 def existing(job: PreparedJob, parent: str | None) -> Existing:

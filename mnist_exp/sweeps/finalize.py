@@ -19,7 +19,6 @@ from mnist_exp.review.block import block_of, unreviewed
 from mnist_exp.review.queue import ANSWER
 from mnist_exp.review.review import Question, gather
 from mnist_exp.statistics.conclusion import joined
-from mnist_exp.sweeps.existing import others_at_work
 from mnist_exp.sweeps.note import note
 from mnist_exp.sweeps.sweep import Postponed, Sweep, lead_no_more
 from mnist_exp.tracking import queries
@@ -179,15 +178,9 @@ def _or_postponed() -> Iterator[None]:
 
 
 def _must_be_complete(sweep: Sweep) -> None:
-    of_it = [each for each in map(journals.read, journals.folders(journals.root())) if _is_of(each, sweep)]
+    of_it = [each for each in map(journals.read, journals.folders(journals.root())) if each.parent == sweep.key]
     if waiting := [run for run in of_it if run.unsent > 0 or run.ended is None]:
         raise Postponed(f"{len(waiting)} of its runs are not in the store yet")
-    if others_at_work(sweep.key):
-        raise Postponed("another process is at work on it, and will rank it")
-
-
-def _is_of(run: Reading, sweep: Sweep) -> bool:
-    return run.opening is not None and run.opening.parent == sweep.key
 
 
 def _counts_in_words(ended: Mapping[str, int]) -> str:

@@ -1,22 +1,18 @@
 """One job of a command: run, resumed, or kept as an earlier command finished it."""
 
-import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from mnist_exp.metrics import Epoch
 from mnist_exp.runs.job import PreparedJob
 from mnist_exp.runs.run import Progress, Result, run
-from mnist_exp.sweeps.existing import Claim, Existing, claimed, existing, why_afresh
+from mnist_exp.sweeps.existing import Existing, existing, why_afresh
 from mnist_exp.tracking.mlflow.system_metrics import SystemMetricsMonitor
 from mnist_exp.tracking.protocols import Record
 from mnist_exp.tracking.spool import journal
 from mnist_exp.tracking.spool.tracker import JournalTracker, begin_run, new_opening, resume_run
 from mnist_exp.training import checkpoint
-
-# A job that failed in another process since this one began was run again already.
-_BEGAN_MS = int(time.time() * 1000)
 
 ShowEpochs = Callable[[int], AbstractContextManager[Callable[[Epoch], None]]]
 """Shows a run's epochs, given how many are completed; yields the function to call with each further one."""
@@ -55,26 +51,23 @@ def do(
         RunFailed: it could not finish.
         StoreError: its journal cannot be written, or the store cannot be asked what exists of it.
     """
-    with claimed(parent, job.fingerprint) if parent else nullcontext(Claim(True, True)) as claim:
-        if not claim.is_ours or (job.config.resume and claim.failed_ms > _BEGAN_MS):
-            return RunsElsewhere()
-        before = existing(job, parent) if job.config.resume or not claim.is_new else Existing()
-        if before.finished is not None:
-            return FinishedBefore(before.finished)
-        if before.elsewhere:
-            return RunsElsewhere()
-        if job.config.resume and parent is None and before == Existing():
-            warn(f"not resumed: {why_afresh(job)}; the run starts afresh")
-        tracker, logged, completed = _open(job, parent, before)
-        if completed is not None:
-            job = replace(job, job=replace(job.job, resumed=f"from-epoch-{completed + 1}"))
-        monitor = SystemMetricsMonitor(tracker) if system_metrics else None
-        try:
-            with show(completed or 0) as on_epoch:
-                return run(job, tracker, on_epoch, Progress(tracker.journal.folder / journal.CHECKPOINT, logged))
-        finally:
-            if monitor is not None:
-                monitor.stop()
+    before = existing(job, parent) if job.config.resume else Existing()
+    if before.finished is not None:
+        return FinishedBefore(before.finished)
+    if before.elsewhere:
+        return RunsElsewhere()
+    if job.config.resume and parent is None and before == Existing():
+        warn(f"not resumed: {why_afresh(job)}; the run starts afresh")
+    tracker, logged, completed = _open(job, parent, before)
+    if completed is not None:
+        job = replace(job, job=replace(job.job, resumed=f"from-epoch-{completed + 1}"))
+    monitor = SystemMetricsMonitor(tracker) if system_metrics else None
+    try:
+        with show(completed or 0) as on_epoch:
+            return run(job, tracker, on_epoch, Progress(tracker.journal.folder / journal.CHECKPOINT, logged))
+    finally:
+        if monitor is not None:
+            monitor.stop()
 
 
 def _open(job: PreparedJob, parent: str | None, before: Existing) -> tuple[JournalTracker, int, int | None]:

@@ -53,7 +53,7 @@ def test_two_people_review_a_sweep_until_its_model_is_champion(
     assert f"{QUESTION}\n  too few replicates: 1 of at least 6" in small.out, small.err
     first = latest()
     assert give(ANN, "review", first[:6], "--ask", "bob").code == 0
-    assert "1 sweep waits for you:  mnist-exp sweeps" in give(BOB, "compare", first).err
+    assert "1 sweep waits for you:" in give(BOB, "compare", first).err
     assert "cannot be approved: too few replicates" in give(BOB, "review", first, "--approve").err
     assert "REJECTED by Bob Ray" in give(BOB, "review", first, "--reject", "-m", "one replicate cannot tell").out
     assert give(BOB, "review", first, "--check").code == 1

@@ -15,7 +15,6 @@ from mnist_exp.runs.job import PreparedJob
 from mnist_exp.runs.provenance import Fingerprint
 from mnist_exp.runs.run import Result, run
 from mnist_exp.sweeps import jobs
-from mnist_exp.sweeps.existing import claimed
 from mnist_exp.tracking.mlflow.backend import open_backend
 from mnist_exp.tracking.mlflow.client import connect
 from mnist_exp.tracking.protocols import Record
@@ -188,23 +187,6 @@ def test_another_command_is_another_sweep(sweep: Sweep, found: Found) -> None:
 def test_the_order_of_overrides_is_no_matter(sweep: Sweep, found: Found) -> None:
     assert sweep("-m", "resume=true", *reversed(SWEEP[1:]))[0] == 0
     assert [len(each) for each in found()] == [1, 2]
-
-
-@pytest.mark.usefixtures("finished")
-def test_a_job_that_another_process_is_at_is_left_to_it(sweep: Sweep, found: Found) -> None:
-    """It is the other that ranks the sweep: here, whoever comes next."""
-    (parent,), (first, _) = found()
-    own = Fingerprint(**{n: first.tags[f"fingerprint.{n}"] for n in ("config", "data", "code", "libraries")})
-    with claimed(parent.tags["journal"], own) as claim:
-        assert claim.is_ours
-        with claimed(parent.tags["journal"], own) as again:
-            assert not again.is_ours
-        code, said = sweep(*SWEEP, "resume=true")
-        assert code == 0
-        assert "not ranked yet: another process is at work on it" in said
-    assert sweep(*SWEEP, "resume=true")[0] == 0
-    (parent,), _ = found()
-    assert parent.status == "FINISHED"
 
 
 def test_a_single_run_is_kept_too(sweep: Sweep, found: Found) -> None:

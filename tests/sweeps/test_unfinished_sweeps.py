@@ -17,7 +17,7 @@ from mnist_exp.runs.job import Job, PreparedJob
 from mnist_exp.runs.provenance import Fingerprint
 from mnist_exp.sweeps import finalize
 from mnist_exp.sweeps import sweep as sweeps
-from mnist_exp.sweeps.existing import Existing, claimed, existing
+from mnist_exp.sweeps.existing import Existing, existing
 from mnist_exp.sweeps.sweep import Postponed, Sweep
 from mnist_exp.tracking import queries
 from mnist_exp.tracking.mlflow import sqlite
@@ -26,6 +26,8 @@ from mnist_exp.tracking.mlflow.client import connect
 from mnist_exp.tracking.mlflow.tracker import MlflowTracker
 from mnist_exp.tracking.protocols import Measurement, Status
 from mnist_exp.tracking.spool import journal as journals
+from mnist_exp.tracking.spool.journal import Journal
+from mnist_exp.tracking.spool.tracker import new_opening
 
 IDENTITY = Fingerprint("config", "data", "code", "libraries")
 
@@ -142,20 +144,17 @@ class TestSweep:
         assert cli.main(["sync"]) == 0
         assert status(uri, parent_id(begun)) == "FAILED"
 
-    def test_a_job_that_another_process_did_is_asked_after(self, begun: Sweep) -> None:
-        """Also by a process that leads the sweep and resumes nothing."""
-        with claimed(begun.key, IDENTITY) as claim:
-            assert claim.is_new
-        with claimed(begun.key, IDENTITY) as claim:
-            assert claim.is_ours
-            assert not claim.is_new
-        finalize.finalize(begun, interrupted=True)
-
-    def test_it_is_not_closed_while_another_process_runs_one_of_its_jobs(self, begun: Sweep, uri: str) -> None:
-        with claimed(begun.key, IDENTITY):
-            with pytest.raises(Postponed, match="another process"):
-                finalize.finalize(begun, interrupted=True)
-            assert cli.main(["sync"]) == 1
-            assert status(uri, parent_id(begun)) == "RUNNING"
+    def test_it_is_not_closed_while_a_worker_is_still_at_one_of_its_jobs(
+        self, begun: Sweep, uri: str, journals_root: Path
+    ) -> None:
+        """The workers of a process that was interrupted may go on for a while."""
+        opening = new_opening("seed=1", uri, "mnist", begun.key, {"kind": "run", **IDENTITY.tags()})
+        journal = Journal(journals_root / opening.key, new=True)
+        journal.open(opening)
+        with pytest.raises(Postponed, match="1 of its runs are not in the store yet"):
+            finalize.finalize(begun, interrupted=True)
+        assert cli.main(["sync"]) == 1
+        assert status(uri, parent_id(begun)) == "RUNNING"
+        journal.release()
         assert cli.main(["sync"]) == 0
         assert status(uri, parent_id(begun)) == "KILLED"

@@ -70,6 +70,11 @@ class Reading:
         return self.opening.jobs if self.opening else None
 
     @property
+    def parent(self) -> str | None:
+        """The key of the sweep that the run belongs to; None if it is a single one, or the opening is missing."""
+        return self.opening.parent if self.opening else None
+
+    @property
     def uri(self) -> str:
         """The store that the run is for, without credentials; empty if the opening is missing."""
         return self.opening.uri if self.opening else ""

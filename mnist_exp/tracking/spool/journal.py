@@ -11,7 +11,6 @@
         reserve         64 KiB for final entries on a full disk
         checkpoint.npz  what training resumes from (training/checkpoint)
         opening         of a sweep: held by the process that gets or creates its parent run in the store
-        claims/         of a sweep: a file for each job, held by the process that runs it (sweeps/existing)
 
 Lines are written without a buffer of ours, so a killed process loses none. A last line that was cut off is overwritten
 by the next entry; a damaged line elsewhere is skipped and reported.
@@ -117,8 +116,7 @@ class Journal:
         self._lock = FileLock(folder / LOCK, timeout=patience_s, thread_local=False)
         self._acquire(new)
         if not new and not (folder / LINES).exists():
-            if not (folder / "claims").exists():
-                _delete(folder)  # FileLock recreated the folder
+            _delete(folder)  # FileLock recreated the folder
             self._lock.release()
             raise Gone(f"the journal {folder} is gone")
         self._mutex = threading.Lock()
