@@ -13,7 +13,7 @@ from mnist_exp.tracking.memory import MemoryTracker
 from mnist_exp.tracking.mlflow import sqlite
 from mnist_exp.tracking.mlflow.backend import open_backend
 from mnist_exp.tracking.mlflow.client import connect
-from mnist_exp.tracking.protocols import Backend, Measurement, Record, Status
+from mnist_exp.tracking.protocols import Backend, Measurement, Opening, Record, Status, Tracker
 from mnist_exp.tracking.spool import delivery
 from mnist_exp.tracking.spool import journal as journals
 from mnist_exp.tracking.spool.journal import Journal
@@ -96,6 +96,23 @@ class TestRestored:
         journal.release()
         assert "was deleted" in refusal
         assert backend.search() == []
+
+    def test_nor_does_one_come_back_that_is_deleted_while_it_is_sent(
+        self, folder: Path, uri: str, backend: Backend
+    ) -> None:
+        journal = Journal(folder, new=True)
+        journal.open(OPENING)
+        journal.append("metrics", {"metrics": {"loss": 0.5}, "step": 1})
+
+        def open_and_delete(opening: Opening) -> Tracker:
+            tracker = backend.open_run(opening)
+            connect(uri).delete_run(tracker.run_id)
+            return tracker
+
+        (refusal,) = delivery.send(journal, OPENING, open_and_delete)
+        journal.release()
+        assert "must be in the 'active' state" in refusal
+        assert journals.read(folder).refused
 
 
 def wait_until_sent(folder: Path) -> None:

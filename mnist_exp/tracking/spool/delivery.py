@@ -4,6 +4,7 @@ import hashlib
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mnist_exp.base.errors import Refused
@@ -48,8 +49,9 @@ def send(journal: Journal, opening: Opening, open_run: Callable[[Opening], Track
         except Refused as error:
             if not is_second:
                 is_second = True
-                tracker, is_other = opened(journal, opening, open_run)
-                waiting = deque(journals.read(journal.folder).waiting) if is_other else waiting
+                with suppress(Refused):  # deleted meanwhile: the second attempt is refused, too
+                    tracker, is_other = opened(journal, opening, open_run)
+                    waiting = deque(journals.read(journal.folder).waiting) if is_other else waiting
                 continue
             journal.refuse(str(error))
             refused.append(str(error))
