@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Show the review of a sweep, after what the arguments do to it.
 
     Returns:
-        0; with --check 0 if it is approved, 1 if not, 2 if that cannot be told.
+        0; with --check 0 if it is approved, 1 if not, 2 if that is not known.
 
     Raises:
         ConfigError: an argument breaks its rule, or a check fails.

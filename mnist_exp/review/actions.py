@@ -1,6 +1,6 @@
 """What a person does in a review: ask a question or for a review, comment, approve, reject.
 
-The event is written to the record first, then the index that others are found by: tags, the note, the report. If the
+The event is written to the record first, then the index by which a review is found: tags, the note, the report. If the
 second fails, the next command repairs it from the record.
 """
 
@@ -58,7 +58,7 @@ class Reviewer:
         return self._append(review, Kind.ASK, to=str(Person.parse(name)), text=_checked(text))
 
     def comment(self, review: Review, text: str) -> Review:
-        """Say something; it is the author's turn then, if it is somebody else who says it."""
+        """Add a comment; it is the author's turn then, if somebody else wrote it."""
         return self._append(review, Kind.COMMENT, text=_checked(text, needed="--comment"))
 
     def reject(self, review: Review, text: str) -> Review:
@@ -70,7 +70,7 @@ class Reviewer:
 
         Args:
             review: the review.
-            text: what is said with it; may be empty.
+            text: what is written with it; may be empty.
             despite: why it is approved although checks fail, or although it is one's own.
 
         Raises:
@@ -167,7 +167,7 @@ def _page(backend: Backend, review: Review, event: Event) -> str | None:
 
 
 def _checked(text: str, needed: str = "") -> str:
-    """Return what a person said, without space around it.
+    """Return what a person wrote, without space around it.
 
     Raises:
         ConfigError: it is longer than an event holds, or ``needed``, the option that takes it, has none.

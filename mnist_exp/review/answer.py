@@ -137,7 +137,7 @@ def _decided(result: Comparison, keys: Sequence[str], n: int) -> Answer:
 
 
 def _best_other(result: Comparison, first: Row, keys: Sequence[str]) -> Row:
-    """Return the best of the configurations whose values of ``keys`` are others than those of the first."""
+    """Return the best of the configurations whose values of ``keys`` differ from those of the first."""
     return next(row for row in result.rows if row.is_judged and row.label(keys) != first.label(keys))
 
 

@@ -189,7 +189,7 @@ def _former(replaced: Version, versions: Sequence[Version]) -> Version:
     present = promoted(str(replaced.number))
     former = present.tags.get(FORMER)
     if former is None:
-        raise ConfigError(f"{words(present)} says of no version that it replaced it: there is none to go back to")
+        raise ConfigError(f"{words(present)} does not say which version it replaced: there is none to go back to")
     if former == NO_VERSION:
         raise ConfigError(f"{words(present)} is the first champion of {replaced.name!r}: there is none to go back to")
     return promoted(former)

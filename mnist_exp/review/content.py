@@ -82,9 +82,9 @@ def changes(before: Mapping[str, Any], now: Content, runs: Sequence[Record]) -> 
     text = str(before.get("each", ""))
     if text and now.each:
         known = {text[at : at + _DIGITS_OF_RUN] for at in range(0, len(text), _DIGITS_OF_RUN)}
-        others = [run for run in runs if content_of([run], "", None).each not in known]
-        if others:
-            words.append(f"other or new: {_named(others)}")
+        differing = [run for run in runs if content_of([run], "", None).each not in known]
+        if differing:
+            words.append(f"changed or new: {_named(differing)}")
     return "; ".join(words) or "its content changed"
 
 

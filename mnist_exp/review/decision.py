@@ -100,7 +100,7 @@ def _is_weaker(approval: Event, rejection: Event) -> bool:
 
 
 def _turn(record: ReviewRecord, author: str, *, after: str) -> str:
-    """Return whose turn it is by the last events; ``after`` a decision if nothing was asked or said since."""
+    """Return whose turn it is by the last events; ``after`` a decision if nothing was asked or written since."""
     turn = NOBODY
     for event in record.events:
         match event.kind:

@@ -66,7 +66,7 @@ class Promotion:
         former: the champion until then; None if there was none.
         against: the comparison with it; None without a former one, or if they cannot be compared.
         overrode: what would have forbidden the promotion; empty if nothing.
-        finished: promotions of others, which had been interrupted and were finished first.
+        finished: interrupted promotions, which were finished first.
     """
 
     version: Version

@@ -195,7 +195,7 @@ def _earlier(backend: Backend, sweep: Record, planned: Sequence[Record]) -> list
 
 
 def _repeats(backend: Backend, sweep: Record, result: Comparison | None) -> list[Repeat]:
-    """Return the runs of others that have the fingerprint of the best configuration's first run."""
+    """Return the runs by other people that have the fingerprint of the best configuration's first run."""
     if result is None or result.first is None:
         return []
     own = result.first.finished[0]

@@ -54,7 +54,7 @@ class Verified:
             who made it; INVALID if it is not a signature of this text.
         signer: the principal that ``allowed_signers`` names for the key; empty unless VERIFIED.
         reason: why it is not VERIFIED, on one line; empty if it is.
-        key: the fingerprint of the key that made it; empty if that cannot be told.
+        key: the fingerprint of the key that made it; empty if that is not known.
     """
 
     state: State

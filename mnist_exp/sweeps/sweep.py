@@ -217,7 +217,7 @@ def resume(plan: SweepPlan) -> str | None:
 
 
 def _log_inputs(plan: SweepPlan, parent: JournalTracker) -> None:
-    """Log what is the same for all runs of the sweep; again if it is resumed: libraries may be others by now."""
+    """Log what is the same for all runs of the sweep; again if it is resumed: libraries may have changed."""
     from mnist_exp.runs import artifacts  # imports matplotlib
 
     artifacts.command_inputs(plan.dataset, plan.command, parent)

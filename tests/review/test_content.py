@@ -53,7 +53,7 @@ def test_the_order_of_runs_does_not_count() -> None:
 def test_a_changed_metric_is_named_with_its_run() -> None:
     metrics = {**RUNS[0].metrics, "kept/val_accuracy": 0.99}
     assert what_changed(with_first(metrics=metrics)) == (
-        f"metrics changed; other or new: run {RUNS[0].run_id[:8]} (a run)"
+        f"metrics changed; changed or new: run {RUNS[0].run_id[:8]} (a run)"
     )
 
 
@@ -70,7 +70,7 @@ def test_a_metric_that_is_no_number_is_the_same_again() -> None:
 
 
 def test_a_changed_state_is_named() -> None:
-    assert what_changed(with_first(status="FAILED")).startswith("states changed; other or new: run ")
+    assert what_changed(with_first(status="FAILED")).startswith("states changed; changed or new: run ")
 
 
 def test_a_changed_param_or_fingerprint_is_named() -> None:
@@ -78,12 +78,12 @@ def test_a_changed_param_or_fingerprint_is_named() -> None:
         {"params": {**RUNS[0].params, "model.units": "5"}},
         {"tags": {**RUNS[0].tags, "fingerprint": "of other code"}},
     ):
-        assert what_changed(with_first(**changed)).startswith("fingerprints changed; other or new: run ")
+        assert what_changed(with_first(**changed)).startswith("fingerprints changed; changed or new: run ")
 
 
 def test_another_replicate_is_named() -> None:
     params = {**RUNS[0].params, "replicate": "9", "seed": "5"}
-    assert what_changed(with_first(params=params)).startswith("replicates changed; other or new: run ")
+    assert what_changed(with_first(params=params)).startswith("replicates changed; changed or new: run ")
 
 
 def test_another_question_or_worth_is_named() -> None:
@@ -93,7 +93,7 @@ def test_another_question_or_worth_is_named() -> None:
 
 def test_a_further_run_is_counted_and_named() -> None:
     (more,) = runs(0.87, [7], model__units=10)
-    assert what_changed([*RUNS, more]) == (f"it had 6 runs, and has 7; other or new: run {more.run_id[:8]} (a run)")
+    assert what_changed([*RUNS, more]) == (f"it had 6 runs, and has 7; changed or new: run {more.run_id[:8]} (a run)")
 
 
 def test_a_removed_run_is_counted() -> None:
@@ -104,7 +104,7 @@ def test_two_runs_that_exchange_their_results_are_both_named() -> None:
     first, second = RUNS[0], RUNS[1]
     changed = [replace(first, metrics=second.metrics), replace(second, metrics=first.metrics), *RUNS[2:]]
     assert content_of(changed, QUESTION, WORTH).parts == CONTENT.parts
-    assert what_changed(changed).startswith("other or new: run ")
+    assert what_changed(changed).startswith("changed or new: run ")
 
 
 def test_several_changed_runs_are_counted_after_two() -> None:

@@ -135,11 +135,11 @@ class TestStale:
     def test_a_changed_metric(self, sweeps: Sweeps, approved: Record) -> None:
         run = sweeps.runs(approved)[3]
         sweeps.sql("UPDATE latest_metrics SET value = 0.99 WHERE run_uuid = ? AND key = 'val_accuracy'", run.run_id)
-        assert self.stale(sweeps, approved) == f"metrics changed; other or new: run {run.run_id[:8]} ({run.name})"
+        assert self.stale(sweeps, approved) == f"metrics changed; changed or new: run {run.run_id[:8]} ({run.name})"
 
     def test_a_changed_state(self, sweeps: Sweeps, approved: Record) -> None:
         sweeps.backend.client.set_terminated(sweeps.runs(approved)[0].run_id, "KILLED")
-        assert self.stale(sweeps, approved).startswith("states changed; other or new: run ")
+        assert self.stale(sweeps, approved).startswith("states changed; changed or new: run ")
 
     def test_a_deleted_run(self, sweeps: Sweeps, approved: Record) -> None:
         sweeps.backend.client.delete_run(sweeps.runs(approved)[0].run_id)
@@ -155,7 +155,7 @@ class TestStale:
     def test_another_replicate(self, sweeps: Sweeps, approved: Record) -> None:
         run = sweeps.runs(approved)[0]
         sweeps.sql("UPDATE params SET value = '9' WHERE run_uuid = ? AND key = 'replicate'", run.run_id)
-        assert self.stale(sweeps, approved).startswith("replicates changed; other or new: run ")
+        assert self.stale(sweeps, approved).startswith("replicates changed; changed or new: run ")
 
     def test_a_question_that_is_asked_afterwards(self, sweeps: Sweeps, by: By) -> None:
         sweep = sweeps.make()
