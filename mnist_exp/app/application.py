@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -23,6 +24,9 @@ from mnist_exp.sweeps.existing import failed_since
 from mnist_exp.sweeps.sweep import Postponed, Sweep, SweepPlan
 from mnist_exp.terminal import messages, tables
 from mnist_exp.tracking.protocols import Backend
+
+if TYPE_CHECKING:
+    from mnist_exp.sweeps.finalize import FinalizedSweep
 
 AfterSweep = Callable[[Sweep], None]
 """Called with a sweep when its runs have ended, before its parent run does."""
@@ -148,16 +152,28 @@ class Command:
         """Rank and close the sweep, and show what came of it; return the exit code."""
         with importing():
             from mnist_exp.review import queue
-            from mnist_exp.sweeps.finalize import finalize  # reports and statistics, which a single run does not need
+            from mnist_exp.sweeps import finalize  # reports and statistics, which a single run does not need
 
         try:
-            ending = finalize(sweep, interrupted=is_interrupted)
+            ending = finalize.finalize(sweep, interrupted=is_interrupted)
         except Postponed as error:
-            messages.postponed(str(error))
+            if (here := finalize.ranked_from_disk(sweep)) is not None:
+                self._show(here)
+            messages.postponed(str(error), is_ranked=here is not None)
             return int(bool(self.failed) or failed_since(sweep.key, self.began_ms))
         problems = [each for each in (ending.problem, ending.journal_error) if each is not None]
         for problem in problems:
             self.report(problem)
+        self._show(ending)
+        if ending.unsent is None:
+            messages.how_to_look(sweep.uri)
+            messages.sweeps_wait(queue.waiting(sweep.backend))
+        else:
+            messages.unsent([("the sweep", ending.unsent)])
+        return int(bool(problems or ending.board.others or self.failed))
+
+    def _show(self, ending: "FinalizedSweep") -> None:
+        """Show the ranking of a sweep, what would decide it, and the answer to its question."""
         step = ending.next_step if self.after_sweep is None else None
         if ending.comparison is not None and ending.comparison.has_replicates:
             tables.comparison(ending.comparison, step)
@@ -166,12 +182,6 @@ class Command:
             tables.next_step(step)
         if ending.review is not None and ending.review.question:
             messages.answer(ending.review.question, ending.review.answer)
-        if ending.unsent is None:
-            messages.how_to_look(sweep.uri)
-            messages.sweeps_wait(queue.waiting(sweep.backend))
-        else:
-            messages.unsent([("the sweep", ending.unsent)])
-        return int(bool(problems or ending.board.others or self.failed))
 
 
 def recover(backend: Backend) -> None:

@@ -9,8 +9,9 @@ from mnist_exp.analysis import comparison, frames, ranking
 from mnist_exp.analysis.comparison import Comparison
 from mnist_exp.analysis.next_step import NextStep, next_step
 from mnist_exp.analysis.ranking import Leaderboard, measure
-from mnist_exp.base.errors import Refused, StoreError
+from mnist_exp.base.errors import ConfigError, Refused, StoreError
 from mnist_exp.base.text import shortened
+from mnist_exp.metrics import OBJECTIVE, per_epoch
 from mnist_exp.reports.sweep_report import ReviewBlock
 from mnist_exp.review import record
 from mnist_exp.review.actions import NOTE
@@ -24,7 +25,7 @@ from mnist_exp.sweeps.sweep import Postponed, Sweep, lead_no_more
 from mnist_exp.tracking import queries
 from mnist_exp.tracking.protocols import Backend, Measurement, Record, Status, Tracker
 from mnist_exp.tracking.spool import journal as journals
-from mnist_exp.tracking.spool.entries import VANISHED
+from mnist_exp.tracking.spool.entries import VANISHED, epochs_of, record_of
 from mnist_exp.tracking.spool.journal import Reading
 from mnist_exp.tracking.spool.sender import Unsent
 from mnist_exp.tracking.spool.tracker import PATIENCE_S, JournalTracker
@@ -84,6 +85,30 @@ def finalize(sweep: Sweep, *, interrupted: bool = False) -> FinalizedSweep:
         return replace(ending, unsent=parent.settle(PATIENCE_S))
     except Exception as error:  # noqa: BLE001  of a picture, say: the ranking is shown all the same
         return replace(ending, problem=ending.problem or error)
+
+
+def ranked_from_disk(sweep: Sweep) -> FinalizedSweep | None:
+    """Rank and compare the runs of a sweep from their journals, while its store does not answer; nothing is written.
+
+    Returns:
+        The results; None if not every job's run lies on this disk: others arrived in the store before it went away.
+    """
+    import pandas as pd
+
+    own = [each for each in map(journals.read, journals.folders(journals.root())) if each.parent == sweep.key]
+    found = [each for each in map(record_of, own) if each is not None]
+    parent = record_of(journals.read(journals.root() / sweep.key))
+    if parent is None or len(found) != sweep.total or any(each.status == "RUNNING" for each in found):
+        return None
+    board = ranking.rank(found)
+    rows = [row for each in own for row in epochs_of(each)]
+    epochs = pd.DataFrame(rows).reindex(columns=["run_id", "epoch", *per_epoch()])
+    try:
+        result = comparison.compare(found, epochs, measure(OBJECTIVE), worth=parent.worth)
+    except ConfigError as error:
+        return FinalizedSweep(board, problem=error)
+    question = Question.of(parent, [])
+    return FinalizedSweep(board, result, next_step(parent, result), unreviewed(question, answer_of(result), sweep.key))
 
 
 def close_vanished(reading: Reading, uri: str, parent: Tracker) -> Exception | None:
@@ -209,7 +234,7 @@ def _compared(sweep: Sweep, shown: Record | None, found: Sequence[Record]) -> tu
         epochs = frames.epochs_frame(backend, [record.run_id for record in runs])
         worth = shown.worth if shown else None
         ids = [each.run_id for each in planned]
-        result = comparison.compare(runs, epochs, measure("val_accuracy"), worth=worth, planned=ids)
+        result = comparison.compare(runs, epochs, measure(OBJECTIVE), worth=worth, planned=ids)
         step = next_step(shown, result) if shown else None
         block = _review_block(backend, shown, result)
         report = sweep_report.html(sweep_report.gather(backend, result, epochs, shown, step, block)).encode()

@@ -213,9 +213,9 @@ def unsent(waiting: "Sequence[tuple[str, Unsent]]") -> None:
         warning(f"{each.entries} entries of {name} were refused: {each.reason}")
 
 
-def postponed(reason: str) -> None:
-    """Print that a sweep is not ranked yet, and the command that ranks it."""
-    warning(f"the sweep is not ranked yet: {reason}")
+def postponed(reason: str, *, is_ranked: bool) -> None:
+    """Print that a sweep is not ranked yet, or from this disk alone, and the command that ranks it in its store."""
+    warning(f"the sweep is {'ranked from this disk alone' if is_ranked else 'not ranked yet'}: {reason}")
     _err.print(f"Nothing is lost. What waits is sent, and the sweep ranked, by  [bold]{shown(command_name())} sync[/]")
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_exp.tracking.protocols import Grid, Opening, Status
+from mnist_exp.config.overrides import as_override
+from mnist_exp.tracking.protocols import Grid, Opening, Record, Status
 
 VANISHED = "vanished"
 """The tag ``failure`` of a run whose process ended without closing it."""
@@ -113,6 +114,34 @@ class Reading:
         """The last ``close`` or ``left`` entry; None if there is none, or the run was resumed after it."""
         last = [entry for entry in self.entries if entry.kind in ("close", "left", "resume")]
         return last[-1] if last and last[-1].kind != "resume" else None
+
+
+def record_of(reading: Reading) -> Record | None:
+    """Return a run as its journal has it, with its key for an id; None if its opening is missing."""
+    if reading.opening is None:
+        return None
+    params, metrics, tags = dict[str, str](), dict[str, float](), dict(reading.opening.tags)
+    for entry in reading.entries:
+        match entry.kind:
+            case "params":
+                params |= {key: as_override(value) for key, value in entry.content.items()}
+            case "metrics":
+                metrics |= entry.content["metrics"]
+            case "tags":
+                tags |= entry.content
+    ended = reading.ended if reading.ended is not None and reading.ended.kind == "close" else None
+    status = ended.content["status"] if ended else "RUNNING"
+    name, ended_ms = reading.opening.name, ended.time_ms if ended else None
+    return Record(reading.opening.key, "", name, status, params, metrics, tags, ended_ms)
+
+
+def epochs_of(reading: Reading) -> list[dict[str, Any]]:
+    """Return a row for each epoch of a run, as its journal has it: ``run_id``, its key; ``epoch``; the metrics."""
+    rows: dict[int, dict[str, Any]] = {}
+    for entry in reading.entries:
+        if entry.kind == "metrics" and reading.opening is not None and (epoch := entry.content["step"]) > 0:
+            rows.setdefault(epoch, {"run_id": reading.opening.key, "epoch": epoch}).update(entry.content["metrics"])
+    return list(rows.values())
 
 
 def read(folder: Path) -> Reading:
