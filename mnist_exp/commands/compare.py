@@ -109,7 +109,7 @@ def _show_decision(backend: "Backend", sweep: "Record") -> None:
 
     decided = present_decision(backend, sweep)
     if decided.event is not None or decided.reason:
-        messages.decision(block.headline(decided.state, decided.event, decided.reason) + block.and_why(decided.event))
+        messages.decision(block.in_full(decided))
 
 
 def _last(backend: "Backend", form: str) -> "tuple[list[Record], list[Record]]":

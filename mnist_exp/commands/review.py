@@ -184,8 +184,7 @@ def _check_sweep(uri: str | None, which: str | None) -> "Finding":
     code = copy.HOLDS if decision.state == "approved" else copy.DOES_NOT_HOLD
     if decision.event is None and not decision.reason:
         return copy.Finding(code, (f"{sweep.run_id[:4]} is not reviewed",))
-    words = block.headline(decision.state, decision.event, decision.reason)
-    return copy.Finding(code, (f"{words}{block.and_why(decision.event)}",))
+    return copy.Finding(code, (block.in_full(decision),))
 
 
 def _show(backend: "Backend", review: "Review", *, is_author: bool, form: str) -> None:

@@ -11,7 +11,7 @@ from mnist_exp.review.answer import Answer
 from mnist_exp.review.checks import ASKED
 from mnist_exp.review.checks import State as CheckState
 from mnist_exp.review.content import in_words
-from mnist_exp.review.decision import State
+from mnist_exp.review.decision import Decision, State
 from mnist_exp.review.record import Event, Kind
 from mnist_exp.review.review import Question, Review
 
@@ -20,7 +20,7 @@ LONGEST_NOTE = 7900
 
 _BEGIN, _END = "<!-- review -->", "<!-- end of review -->"
 _LONGEST_TEXT = 1000  # characters of a person's text, in a note
-_LONGEST_REASON = 200
+_LONGEST_REASON = 200  # characters of why something was overridden, on one line
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]#|!~])")
 
 
@@ -73,6 +73,11 @@ def headline(state: State, event: Event | None, reason: str) -> str:
         return f"STALE: {reason}. It was approved by {who(event)}, {when(event.at_ms)}, for content {given}"
     despite = " despite objections" if event.despite else ""
     return f"{state.upper()}{despite} by {who(event)}, {when(event.at_ms)}, for content {given}"
+
+
+def in_full(decision: Decision) -> str:
+    """Return the headline of what was decided of a sweep, with why something that forbade it was overridden."""
+    return headline(decision.state, decision.event, decision.reason) + and_why(decision.event)
 
 
 def and_why(event: Event | None) -> str:

@@ -114,9 +114,7 @@ def promote(backend: Backend, review: Review, *, despite: str = "", by: str) -> 
     identity = _identity(review)
     versions, finished = champion.settle(backend.uri, name, identity)
     former = champion.champion_of(versions)
-    against, other = _against(backend, result, row, former)
-    if former is None and (left := [each for each in versions if champion.SINCE in each.tags]):
-        other = [f"no version has the alias champion: version {left[0].number} was the last to have it"]
+    against, other = _against(backend, result, row, versions)
     overrode = (*own, *other)
     if overrode and not despite:
         raise _refusal(review, overrode)
@@ -198,15 +196,17 @@ def _objections_to(review: Review) -> Iterator[str]:
 
 
 def _against(
-    backend: Backend, result: Comparison, row: Row, former: Version | None
+    backend: Backend, result: Comparison, row: Row, versions: Sequence[Version]
 ) -> tuple[Challenge | None, list[str]]:
     """Compare a configuration with the champion's.
 
     Returns:
         The comparison, None if they cannot be compared; and what forbids the promotion.
     """
-    if former is None:
-        return None, []
+    if (former := champion.champion_of(versions)) is None:
+        last = next((each for each in versions if champion.SINCE in each.tags), None)
+        lost = f"no version has the alias champion: version {last.number} was the last to have it" if last else ""
+        return None, [lost] if lost else []
     named = f"version {former.number}"
     try:
         holder = backend.find(former.run_id) if former.run_id else None

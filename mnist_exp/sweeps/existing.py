@@ -40,8 +40,7 @@ class Existing:
 
 def failed_since(parent: str, time_ms: int) -> bool:
     """Return whether a run of the sweep that waits on disk failed after that time, in milliseconds since 1970."""
-    of_it = (each for each in map(journals.read, journals.folders(journals.root())) if each.parent == parent)
-    ends = (each.ended for each in of_it if each.ended is not None)
+    ends = (each.ended for each in journals.of_sweep(parent) if each.ended is not None)
     return any(end.content.get("status") == Status.FAILED and end.time_ms > time_ms for end in ends)
 
 

@@ -95,7 +95,7 @@ def ranked_from_disk(sweep: Sweep) -> FinalizedSweep | None:
     """
     import pandas as pd
 
-    own = [each for each in map(journals.read, journals.folders(journals.root())) if each.parent == sweep.key]
+    own = journals.of_sweep(sweep.key)
     found = [each for each in map(record_of, own) if each is not None]
     parent = record_of(journals.read(journals.root() / sweep.key))
     if parent is None or len(found) != sweep.total or any(each.status == "RUNNING" for each in found):
@@ -107,8 +107,7 @@ def ranked_from_disk(sweep: Sweep) -> FinalizedSweep | None:
         result = comparison.compare(found, epochs, measure(OBJECTIVE), worth=parent.worth)
     except ConfigError as error:
         return FinalizedSweep(board, problem=error)
-    question = Question.of(parent, [])
-    return FinalizedSweep(board, result, next_step(parent, result), unreviewed(question, answer_of(result), sweep.key))
+    return FinalizedSweep(board, result, next_step(parent, result), _unreviewed(parent, result))
 
 
 def close_vanished(reading: Reading, uri: str, parent: Tracker) -> Exception | None:
@@ -203,8 +202,7 @@ def _or_postponed() -> Iterator[None]:
 
 
 def _must_be_complete(sweep: Sweep) -> None:
-    of_it = [each for each in map(journals.read, journals.folders(journals.root())) if each.parent == sweep.key]
-    if waiting := [run for run in of_it if run.unsent > 0 or run.ended is None]:
+    if waiting := [run for run in journals.of_sweep(sweep.key) if run.unsent > 0 or run.ended is None]:
         raise Postponed(f"{len(waiting)} of its runs are not in the store yet")
 
 
@@ -257,7 +255,11 @@ def _review_block(backend: Backend, shown: Record | None, result: Comparison) ->
     found = record.read(shown)
     if found.events or found.problem:
         return block_of(gather(backend, replace(shown, status=Status.FINISHED)))  # as it is about to be
-    return unreviewed(Question.of(shown, []), answer_of(result), shown.run_id)
+    return _unreviewed(shown, result)
+
+
+def _unreviewed(sweep: Record, result: Comparison) -> ReviewBlock:
+    return unreviewed(Question.of(sweep, []), answer_of(result), sweep.run_id)
 
 
 def _verdict_tags(result: Comparison | None) -> dict[str, str]:

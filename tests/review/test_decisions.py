@@ -1,13 +1,12 @@
 """What two people decide of a sweep: what counts, what makes it stale, whose turn it is, what is refused."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from mnist_exp.base.errors import ConfigError
 from mnist_exp.review import decision, record
-from mnist_exp.review.actions import NOTE, Reviewer, repair_index
+from mnist_exp.review.actions import NOTE
 from mnist_exp.review.decision import State
 from mnist_exp.review.person import Person
 from mnist_exp.review.record import Event, Kind, ReviewRecord
@@ -15,28 +14,7 @@ from mnist_exp.review.review import present_decision
 from mnist_exp.review.signature import State as Signature
 from mnist_exp.review.signature import Verified
 from mnist_exp.tracking.protocols import Record
-from review.conftest import ALIKE, ANN, BOB, CLEO, Sweeps
-
-By = Callable[[str], Reviewer]
-
-
-@pytest.fixture
-def sweep(sweeps: Sweeps) -> Record:
-    return sweeps.make(params={"question": "does width 10 beat 4?", "worth": "0.005"})
-
-
-@pytest.fixture
-def approved(sweeps: Sweeps, sweep: Record, by: By) -> Record:
-    by(BOB)
-    decide(sweeps, sweep, Kind.APPROVE, BOB)
-    repair_index(sweeps.backend, sweeps.review(sweep))
-    return sweep
-
-
-def decide(sweeps: Sweeps, sweep: Record, kind: Kind, person: str) -> None:
-    """Write a decision without its report, which takes a third of a second."""
-    content = {name: value for name, value in vars(sweeps.review(sweep).content).items() if value}
-    record.append(sweeps.backend, record.new_event(kind, Person.parse(person), sweep, content=content))
+from review.conftest import ALIKE, ANN, BOB, CLEO, By, Sweeps, decide
 
 
 class TestWhatCounts:

@@ -7,35 +7,12 @@ from typing import Any
 import pytest
 
 from mnist_exp.base.errors import Refused
-from mnist_exp.review import record
-from mnist_exp.review.actions import NOTE, REVIEW, Reviewer, repair_index
+from mnist_exp.review.actions import NOTE, REVIEW, repair_index
 from mnist_exp.review.decision import TURN, State
-from mnist_exp.review.person import Person
-from mnist_exp.review.record import HEAD, Kind
+from mnist_exp.review.record import HEAD
 from mnist_exp.review.review import Review
 from mnist_exp.tracking.protocols import Record
-from review.conftest import BOB, ReadOnly, Sweeps
-
-By = Callable[[str], Reviewer]
-
-
-@pytest.fixture
-def sweep(sweeps: Sweeps) -> Record:
-    return sweeps.make(params={"question": "does width 10 beat 4?", "worth": "0.005"})
-
-
-@pytest.fixture
-def approved(sweeps: Sweeps, sweep: Record, by: By) -> Record:
-    by(BOB)
-    decide(sweeps, sweep, Kind.APPROVE, BOB)
-    repair_index(sweeps.backend, sweeps.review(sweep))
-    return sweep
-
-
-def decide(sweeps: Sweeps, sweep: Record, kind: Kind, person: str) -> None:
-    """Write a decision without its report, which takes a third of a second."""
-    content = {name: value for name, value in vars(sweeps.review(sweep).content).items() if value}
-    record.append(sweeps.backend, record.new_event(kind, Person.parse(person), sweep, content=content))
+from review.conftest import BOB, By, ReadOnly, Sweeps
 
 
 class TestIndex:

@@ -4,7 +4,6 @@ import base64
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,15 +12,14 @@ import pytest
 from mnist_exp.base import paths
 from mnist_exp.base.errors import ConfigError
 from mnist_exp.review import copy, record
-from mnist_exp.review.actions import NOTE, Reviewer, repair_index
+from mnist_exp.review.actions import NOTE, repair_index
 from mnist_exp.review.block import markdown, unreviewed, with_block
 from mnist_exp.review.copy import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Finding, check
 from mnist_exp.review.record import Event
 from mnist_exp.tracking.protocols import Record
-from review.conftest import ANN, BOB, CLEO, Sweeps
+from review.conftest import ANN, BOB, CLEO, By, Sweeps
 
 EVIL = "<script>alert(1)</script> **bold** [x](javascript:alert(1)) <!-- end of review --> \x1b[31m\r\nline"
-By = Callable[[str], Reviewer]
 
 
 @pytest.fixture

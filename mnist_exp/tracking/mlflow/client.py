@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mnist_exp.base import paths
@@ -159,11 +159,10 @@ def login(uri: str) -> str | None:
     if not uri.startswith("http"):
         return None
     connect(uri)
-    from mlflow.utils.credentials import get_default_host_creds
-    from mlflow.utils.rest_utils import http_request, verify_rest_response
+    from mlflow.utils.rest_utils import verify_rest_response
 
     with store_errors(uri):
-        response = http_request(get_default_host_creds(uri), _WHO, "GET")
+        response = _get(uri, _WHO)
         if response.status_code in _NO_LOGINS:
             return None
         user = verify_rest_response(response, _WHO).json().get("user")
@@ -192,12 +191,9 @@ def history(uri: str, run_ids: Sequence[str], metrics: Sequence[str]) -> "pd.Dat
 
 
 def _points(uri: str, run_ids: Sequence[str], metric: str) -> list[_Point]:
-    if uri.startswith("http") and len(run_ids) > 1:
-        from mlflow.utils.credentials import get_default_host_creds
-        from mlflow.utils.rest_utils import http_request
-
+    if uri.startswith("http"):
         query = {"run_id": list(run_ids), "metric_key": metric, "max_results": _MAX_VALUES}
-        response = http_request(get_default_host_creds(uri), _HISTORY, "GET", params=query)
+        response = _get(uri, _HISTORY, params=query)
         if response.status_code == HTTPStatus.OK and len(found := response.json()["metrics"]) < _MAX_VALUES:
             return [(at["run_id"], at["step"], metric, at["value"]) for at in found if at["step"] > 0]
     client = connect(uri)
@@ -207,6 +203,14 @@ def _points(uri: str, run_ids: Sequence[str], metric: str) -> list[_Point]:
         for at in client.get_metric_history(run_id, metric)
         if at.step > 0
     ]
+
+
+def _get(uri: str, path: str, **arguments: Any) -> Any:
+    """Return the HTTP response of the server at ``uri``, asked with the user's credentials."""
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    return http_request(get_default_host_creds(uri), path, "GET", **arguments)
 
 
 def is_forbidden(error: StoreError) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from mnist_exp.base.errors import Refused
 from mnist_exp.tracking.protocols import DatasetInput, Measurement, Opening, Status, Tracker
 from mnist_exp.tracking.spool import journal as journals
+from mnist_exp.tracking.spool.entries import sent
 from mnist_exp.tracking.spool.journal import Entry, Journal
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,8 @@ def opened(journal: Journal, opening: Opening, open_run: Callable[[Opening], Tra
         StoreError: the store did not answer.
     """
     tracker = open_run(opening)
-    is_other = journals.read(journal.folder).sent_to not in ("", tracker.run_id)
+    _, sent_to = sent(journal.folder)
+    is_other = sent_to not in ("", tracker.run_id)
     if is_other:
         log.warning("the store does not have run %s any more: all of it is sent again", opening.name)
         journal.mark_sent(0, tracker.run_id)
@@ -111,7 +113,7 @@ def deliver_batch(entries: Sequence[Entry], folder: Path, tracker: Tracker) -> N
             model = folder / content["file"]
             if not model.is_dir():
                 raise Refused(f"{model}, the model of a journal, is missing")
-            if digests(model) != content.get("files", digests(model)):  # an earlier version wrote none
+            if "files" in content and content["files"] != digests(model):  # an earlier version wrote none
                 raise Refused(f"{model}, the model of a journal, was damaged: a file does not have its digest")
             tracker.log_model(model)
         case "close":

@@ -51,7 +51,6 @@ class Reading:
         sound_bytes: length of the file without a last line that was cut off.
         last_heartbeat_ms: when the file last changed, by an entry or a heartbeat; milliseconds since 1970.
         sent: the number of the first entry that the store does not have.
-        sent_to: the store's id of the run that has the entries before it; empty if that is not known.
         refused: why the store rejected an entry permanently; empty if it rejected none.
     """
 
@@ -62,7 +61,6 @@ class Reading:
     sound_bytes: int
     last_heartbeat_ms: int
     sent: int = 0
-    sent_to: str = ""
     refused: str = ""
 
     @property
@@ -168,10 +166,8 @@ def read(folder: Path) -> Reading:
             opening = _opening(entry.content)
         else:
             entries.append(entry)
-    sound_bytes = len(data) - len(cut_off)
-    return Reading(
-        folder, opening, entries, damaged, sound_bytes, last_heartbeat_ms, *sent(folder), refused=_refused(folder)
-    )
+    sound_bytes, (count, _) = len(data) - len(cut_off), sent(folder)
+    return Reading(folder, opening, entries, damaged, sound_bytes, last_heartbeat_ms, count, _refused(folder))
 
 
 def encode(entry: Entry) -> bytes:

@@ -76,6 +76,11 @@ def folders(where: Path) -> list[Path]:
     return sorted(found, key=lambda folder: folder.name)
 
 
+def of_sweep(key: str) -> list[Reading]:
+    """Read the journals of a sweep's runs, by the key of its parent run; oldest first."""
+    return [each for each in map(read, folders(root())) if each.parent == key]
+
+
 def check(where: Path) -> None:
     """Check that journals can be written below ``where``; the folder is created if needed.
 
@@ -266,13 +271,8 @@ def _delete(folder: Path) -> None:
 
 
 def in_use(folder: Path) -> bool:
-    """Whether a process holds the journal in ``folder``."""
-    return is_locked(folder / LOCK)
-
-
-def is_locked(file: Path) -> bool:
-    """Whether a process holds the lock on a file; False if the file cannot be locked at all."""
-    lock = FileLock(file, blocking=False)
+    """Whether a process holds the journal in ``folder``; False if its lock cannot be taken at all."""
+    lock = FileLock(folder / LOCK, blocking=False)
     try:
         lock.acquire()
     except Timeout:
